@@ -1,0 +1,222 @@
+"""K over JAX arrays.
+
+Works under `jax_numpy_dtype_promotion="strict"` and `jax_numpy_rank_promotion="raise"`, and never touches JAX's
+configuration: with x64 off, float64 host data becomes float32, as everywhere in JAX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from multiloss._errors import DTypeError
+from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss.interface import Backend
+
+
+def _resolve_dtype(name: DType) -> jnp.dtype:
+    try:
+        wanted = jnp.dtype(name)
+    except TypeError as error:
+        raise DTypeError(f"JAX has no dtype {name!r}. Expected a name such as 'float32', 'int32' or 'bool'.") from error
+    held = jax.dtypes.canonicalize_dtype(wanted)
+    if held != wanted and wanted.kind == "f":
+        raise DTypeError(
+            f"JAX cannot hold {name} while its x64 setting is off. Use float32, or turn it on before the first array: "
+            "jax.config.update('jax_enable_x64', True)."
+        )
+    return held
+
+
+class JaxBackend(Backend):
+    """K over `jax.Array`, concrete or traced."""
+
+    name = "jax"
+    tensor_types = (jax.Array, jax.core.Tracer)
+    full_precision = frozenset({jnp.dtype(jnp.float32), jnp.dtype(jnp.float64)})
+
+    def __init__(self) -> None:
+        self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+    # ── Conversion and introspection ────────────────────────────────────────────────────────────────────────
+
+    def version(self) -> str:
+        return jax.__version__
+
+    def devices(self) -> list[str]:
+        found = jax.devices()
+        names = [f"{device.platform}:{device.id}" for device in found]
+        return names if found[0].platform == "cpu" else [*names, "cpu:0"]
+
+    def asarray(
+        self, x: TensorLike, /, *, dtype: DType | None = None, like: Tensor = None, device: str | None = None
+    ) -> Tensor:
+        wanted = None if dtype is None else _resolve_dtype(dtype)
+        if isinstance(x, jax.Array):
+            return x if wanted is None else x.astype(wanted)
+        x = np.asarray(x)
+        place: Any = None
+        if isinstance(like, jax.Array) and not isinstance(like, jax.core.Tracer):
+            place = like.sharding if x.ndim == like.ndim and x.shape == like.shape else _one_device(like)
+        elif device is not None:
+            platform, _, index = device.partition(":")
+            place = jax.devices(platform)[int(index or 0)]
+        narrow = jax.dtypes.canonicalize_dtype(x.dtype) if wanted is None else wanted
+        return jnp.asarray(x, dtype=narrow, device=place)
+
+    def to_numpy(self, x: Tensor, /) -> Any:
+        return np.asarray(x)
+
+    def dtype(self, x: Tensor, /) -> DType:
+        return str(x.dtype.name)
+
+    def cast(self, x: Tensor, /, dtype: DType) -> Tensor:
+        return x.astype(_resolve_dtype(dtype))
+
+    def has_values(self, x: Tensor, /) -> bool:
+        return not isinstance(x, jax.core.Tracer) and all(device.platform == "cpu" for device in x.devices())
+
+    # ── Elementwise ─────────────────────────────────────────────────────────────────────────────────────────
+
+    sign = staticmethod(jnp.sign)
+    square = staticmethod(jnp.square)
+    exp = staticmethod(jnp.exp)
+    expm1 = staticmethod(jnp.expm1)
+    log = staticmethod(jnp.log)
+    log1p = staticmethod(jnp.log1p)
+    tanh = staticmethod(jnp.tanh)
+    isnan = staticmethod(jnp.isnan)
+    isfinite = staticmethod(jnp.isfinite)
+    maximum = staticmethod(jnp.maximum)
+    minimum = staticmethod(jnp.minimum)
+    sigmoid = staticmethod(jax.nn.sigmoid)
+    stop_gradient = staticmethod(jax.lax.stop_gradient)
+
+    def abs(self, x: Tensor, /) -> Tensor:
+        # JAX's derivative at 0 is 1.
+        return jnp.abs(jnp.where(x == 0, jax.lax.stop_gradient(x), x))
+
+    def sqrt(self, x: Tensor, /) -> Tensor:
+        zero = x == 0  # JAX's derivative there is infinite
+        return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, x)))
+
+    def power(self, x: Tensor, /, exponent: Tensor) -> Tensor:
+        zero = x == 0  # JAX's derivative there is infinite for exponents below 1
+        at_zero = jnp.power(jax.lax.stop_gradient(x), exponent)
+        return jnp.where(zero, at_zero, jnp.power(jnp.where(zero, 1.0, x), exponent))
+
+    def where(self, condition: Tensor, x: Tensor, y: Tensor, /) -> Tensor:
+        return jnp.where(condition, x, y)
+
+    # ── Reductions ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def sum(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return jnp.sum(x, axis, keepdims=keepdims)
+
+    def mean(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return jnp.mean(x, axis, keepdims=keepdims)
+
+    def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return jnp.max(x, axis, keepdims=keepdims)
+
+    def min(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return jnp.min(x, axis, keepdims=keepdims)
+
+    def any(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return jnp.any(x, axis, keepdims=keepdims)
+
+    def all(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return jnp.all(x, axis, keepdims=keepdims)
+
+    def argmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        return jnp.argmax(x, axis)
+
+    def cumsum(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        return jnp.cumsum(x, axis)
+
+    # ── Sorting and selecting ───────────────────────────────────────────────────────────────────────────────
+
+    def argsort(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        return jnp.argsort(x, axis, stable=True)
+
+    def take_along_axis(self, x: Tensor, indices: Tensor, /, axis: int = -1) -> Tensor:
+        return jnp.take_along_axis(x, indices, axis)
+
+    def searchsorted(self, sorted_values: Tensor, values: Tensor, /, side: str = "left") -> Tensor:
+        return jnp.searchsorted(sorted_values, values, side=side)
+
+    def segment_sum(self, x: Tensor, segments: Tensor, /, num_segments: int) -> Tensor:
+        return jax.ops.segment_sum(x.astype(jnp.int32) if x.dtype == bool else x, segments, num_segments)
+
+    # ── Shape ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def reshape(self, x: Tensor, /, shape: Shape) -> Tensor:
+        return jnp.reshape(x, tuple(shape))
+
+    def expand_dims(self, x: Tensor, /, axis: int) -> Tensor:
+        return jnp.expand_dims(x, axis)
+
+    def squeeze(self, x: Tensor, /, axis: Axis = None) -> Tensor:
+        return jnp.squeeze(x, axis)
+
+    def broadcast_to(self, x: Tensor, /, shape: Shape) -> Tensor:
+        return jnp.broadcast_to(x, tuple(shape))
+
+    def moveaxis(self, x: Tensor, /, source: int, destination: int) -> Tensor:
+        return jnp.moveaxis(x, source, destination)
+
+    def concatenate(self, xs: Sequence[Tensor], /, axis: int = 0) -> Tensor:
+        return jnp.concatenate(xs, axis)
+
+    def stack(self, xs: Sequence[Tensor], /, axis: int = 0) -> Tensor:
+        return jnp.stack(xs, axis)
+
+    # ── Creation ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def full(self, shape: Shape, /, value: float, *, dtype: DType | None = None, like: Tensor = None) -> Tensor:
+        wanted = _resolve_dtype(dtype) if dtype is not None else like.dtype if isinstance(like, jax.Array) else None
+        return jnp.full(tuple(shape), value, wanted, device=_one_device(like))
+
+    def arange(self, n: int, /, *, dtype: DType | None = None, like: Tensor = None) -> Tensor:
+        wanted = jnp.int32 if dtype is None else _resolve_dtype(dtype)
+        return jnp.arange(n, dtype=wanted, device=_one_device(like))
+
+    # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def value_and_grad(
+        self, fn: Callable[[list[Tensor]], tuple[Tensor, list[Any]]], leaves: list[Tensor], /
+    ) -> tuple[Tensor, list[Any], list[Tensor]]:
+        others: list[Any] = []  # jax.value_and_grad passes only arrays through: everything else goes around it
+
+        def split(leaves: list[Tensor]) -> tuple[Tensor, list[Any]]:
+            value, aux = fn(leaves)
+            others[:] = [None if isinstance(each, jax.Array) else each for each in aux]
+            return value, [each if isinstance(each, jax.Array) else None for each in aux]
+
+        (value, aux), gradients = jax.value_and_grad(split, has_aux=True)(leaves)
+        return value, [other if each is None else each for each, other in zip(aux, others, strict=True)], gradients
+
+    def jit(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        return jax.jit(fn)
+
+    def run(self, fn: Callable[..., Any], /, *tensors: Tensor, **static: Any) -> Any:
+        # Inside somebody's trace the formula inlines; on arrays it is one compiled call instead of one per operation.
+        for x in tensors:
+            if isinstance(x, jax.core.Tracer):
+                return fn(*tensors, **static)
+        try:
+            compiled = self._compiled[fn]
+        except KeyError:
+            compiled = self._compiled[fn] = jax.jit(fn, static_argnames=tuple(static))
+        return compiled(*tensors, **static)
+
+
+def _one_device(like: Tensor) -> Any:
+    """Return the device of a concrete array that lives on one, else None: placement is then left to JAX."""
+    if not isinstance(like, jax.Array) or isinstance(like, jax.core.Tracer):
+        return None
+    devices = like.devices()
+    return next(iter(devices)) if len(devices) == 1 else None

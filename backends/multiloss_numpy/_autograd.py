@@ -1,0 +1,208 @@
+"""Gradients on NumPy: K over HIPS autograd's boxes.
+
+autograd calls a function with its arguments wrapped in boxes and records what happens to them. A box is one more
+tensor type with an owner: the backend below, which is NumPy's with autograd's counterpart of each differentiable
+function, and a derivative of our own where autograd has none or breaks the rules of the interface at a kink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.core import make_vjp, vspace
+from autograd.extend import defvjp, primitive
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.tracer import getval
+from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss.interface import Backend
+
+from multiloss_numpy._backend import NumpyBackend, resolve_dtype
+
+
+@primitive
+def _sqrt(x: Any) -> Any:
+    return np.sqrt(x)
+
+
+def _sqrt_vjp(ans: Any, x: Any) -> Callable[[Any], Any]:
+    positive = x > 0
+    return lambda g: anp.where(positive, g * 0.5 / _sqrt(anp.where(positive, x, 1.0)), 0.0)
+
+
+defvjp(_sqrt, _sqrt_vjp)
+
+
+@primitive
+def _take_along_axis(x: Any, indices: Any, axis: int) -> Any:
+    return np.take_along_axis(x, indices, axis)
+
+
+@primitive
+def _add_along_axis(values: Any, indices: Any, axis: int, shape: tuple[int, ...]) -> Any:
+    """Return zeros of `shape` with `values` added at `indices` along `axis`: the transpose of `_take_along_axis`."""
+    result = np.zeros(shape, values.dtype)
+    if indices.shape[axis] == 1:  # nothing can repeat: a plain assignment does, and is many times faster
+        np.put_along_axis(result, indices, values, axis)
+        return result
+    grid = list(np.ogrid[tuple(slice(size) for size in indices.shape)])
+    grid[axis] = indices
+    np.add.at(result, tuple(grid), values)
+    return result
+
+
+defvjp(
+    _take_along_axis,
+    lambda ans, x, indices, axis: lambda g: _add_along_axis(g, indices, axis, x.shape),
+    argnums=(0,),
+)
+defvjp(
+    _add_along_axis,
+    lambda ans, values, indices, axis, shape: lambda g: _take_along_axis(g, indices, axis),
+    argnums=(0,),
+)
+
+
+@primitive
+def _segment_sum(x: Any, segments: Any, num_segments: int) -> Any:
+    return NumpyBackend().segment_sum(x, segments, num_segments)
+
+
+defvjp(_segment_sum, lambda ans, x, segments, num_segments: lambda g: g[segments], argnums=(0,))
+
+
+class AutogradBackend(NumpyBackend):
+    """K over NumPy arrays that autograd is differentiating."""
+
+    is_host: ClassVar[bool] = False
+    tensor_types: tuple[type, ...] = (ArrayBox,)
+
+    def asarray(
+        self, x: TensorLike, /, *, dtype: DType | None = None, like: Tensor = None, device: str | None = None
+    ) -> Tensor:
+        if isinstance(x, ArrayBox):
+            return x if dtype is None else self.cast(x, dtype)
+        return super().asarray(x, dtype=dtype)
+
+    def to_numpy(self, x: Tensor, /) -> Any:
+        return np.asarray(_strip(x))
+
+    def cast(self, x: Tensor, /, dtype: DType) -> Tensor:
+        wanted = resolve_dtype(dtype)
+        return x if x.dtype == wanted else x.astype(wanted)
+
+    def has_values(self, x: Tensor, /) -> bool:
+        return True
+
+    # Where autograd already keeps the interface's rules.
+    abs = staticmethod(anp.abs)
+    sign = staticmethod(anp.sign)
+    square = staticmethod(anp.square)
+    sqrt = staticmethod(_sqrt)
+    exp = staticmethod(anp.exp)
+    expm1 = staticmethod(anp.expm1)
+    log = staticmethod(anp.log)
+    log1p = staticmethod(anp.log1p)
+    tanh = staticmethod(anp.tanh)
+    isnan = staticmethod(anp.isnan)
+    isfinite = staticmethod(anp.isfinite)
+    maximum = staticmethod(anp.maximum)
+    minimum = staticmethod(anp.minimum)
+
+    def power(self, x: Tensor, /, exponent: Tensor) -> Tensor:
+        # The derivative at 0 is infinite for exponents below 1 and nan inside autograd's log: leave 0 out.
+        zero = _strip(x) == 0
+        return anp.where(zero, np.power(_strip(x), _strip(exponent)), anp.power(anp.where(zero, 1.0, x), exponent))
+
+    def where(self, condition: Tensor, x: Tensor, y: Tensor, /) -> Tensor:
+        return anp.where(condition, x, y)
+
+    def stop_gradient(self, x: Tensor, /) -> Tensor:
+        return _strip(x)
+
+    def sum(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return anp.sum(x, axis=axis, keepdims=keepdims)
+
+    def mean(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return anp.mean(x, axis=axis, keepdims=keepdims)
+
+    def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return anp.max(x, axis=axis, keepdims=keepdims)
+
+    def any(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return super().any(_strip(x), axis, keepdims)
+
+    def all(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return super().all(_strip(x), axis, keepdims)
+
+    def argmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        return super().argmax(_strip(x), axis)
+
+    def cumsum(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        return anp.cumsum(x, axis=axis)
+
+    def argsort(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        return super().argsort(_strip(x), axis)
+
+    def take_along_axis(self, x: Tensor, indices: Tensor, /, axis: int = -1) -> Tensor:
+        return _take_along_axis(x, indices, axis)
+
+    def searchsorted(self, sorted_values: Tensor, values: Tensor, /, side: str = "left") -> Tensor:
+        return super().searchsorted(_strip(sorted_values), _strip(values), side)
+
+    def segment_sum(self, x: Tensor, segments: Tensor, /, num_segments: int) -> Tensor:
+        return _segment_sum(x, segments, num_segments)
+
+    def reshape(self, x: Tensor, /, shape: Shape) -> Tensor:
+        return anp.reshape(x, shape)
+
+    def expand_dims(self, x: Tensor, /, axis: int) -> Tensor:
+        return anp.expand_dims(x, axis)
+
+    def squeeze(self, x: Tensor, /, axis: Axis = None) -> Tensor:
+        return anp.squeeze(x, axis)
+
+    def broadcast_to(self, x: Tensor, /, shape: Shape) -> Tensor:
+        return anp.broadcast_to(x, tuple(shape))
+
+    def moveaxis(self, x: Tensor, /, source: int, destination: int) -> Tensor:
+        return anp.moveaxis(x, source, destination)
+
+    def concatenate(self, xs: Sequence[Tensor], /, axis: int = 0) -> Tensor:
+        return anp.concatenate(xs, axis)
+
+    def stack(self, xs: Sequence[Tensor], /, axis: int = 0) -> Tensor:
+        return anp.stack(xs, axis)
+
+    # NumPy's overrides trade the derivative for speed; here the formulas of the interface stand.
+    clip = Backend.clip
+    min = Backend.min
+    binary_crossentropy = Backend.binary_crossentropy
+
+
+def _strip(x: Any) -> Any:
+    """Return the array inside a box, inside however many nested boxes."""
+    while isinstance(x, ArrayBox):
+        x = getval(x)
+    return x
+
+
+def value_and_grad(
+    fn: Callable[[list[Tensor]], tuple[Tensor, list[Any]]], leaves: list[Tensor]
+) -> tuple[Tensor, list[Any], list[Tensor]]:
+    """See `Backend.value_and_grad`."""
+    auxiliary: list[Any] = []
+
+    def scalar(boxes: tuple[Tensor, ...]) -> Tensor:
+        value, aux = fn(list(boxes))
+        auxiliary.extend(_strip(each) for each in aux)
+        return value
+
+    pullback, value = make_vjp(scalar, tuple(leaves))
+    gradients = pullback(vspace(value).ones())
+    return value, auxiliary, [np.asarray(gradient) for gradient in gradients]
+
+
+backend = AutogradBackend()

@@ -1,0 +1,231 @@
+"""K over PyTorch tensors.
+
+Everything here is traced by `torch.compile(fullgraph=True)` and runs under `torch.func`; so nothing looks at the
+values of a tensor except behind `has_values`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from multiloss._errors import DTypeError
+from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss.interface import Backend
+
+_DTYPES: dict[DType, torch.dtype] = {
+    name: getattr(torch, name)
+    for name in (
+        *("bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64"),
+        *("float16", "bfloat16", "float32", "float64"),
+    )
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+def _resolve_dtype(name: DType) -> torch.dtype:
+    found = _DTYPES.get(name)
+    if found is None:
+        raise DTypeError(f"torch has no dtype {name!r} that multiloss uses. Expected one of: {', '.join(_DTYPES)}.")
+    return found
+
+
+def _axes(axis: Axis, rank: int) -> int | tuple[int, ...]:
+    return tuple(range(rank)) if axis is None else axis
+
+
+class TorchBackend(Backend):
+    """K over `torch.Tensor`."""
+
+    name = "torch"
+    tensor_types = (torch.Tensor, torch.nn.Parameter)
+    full_precision = frozenset({torch.float32, torch.float64})
+
+    # ── Conversion and introspection ────────────────────────────────────────────────────────────────────────
+
+    def version(self) -> str:
+        return str(torch.__version__)
+
+    def devices(self) -> list[str]:
+        found = ["cpu"]
+        if torch.accelerator.is_available():
+            kind = torch.accelerator.current_accelerator()
+            assert kind is not None
+            found = [f"{kind.type}:{index}" for index in range(torch.accelerator.device_count())] + found
+        return found
+
+    def asarray(
+        self, x: TensorLike, /, *, dtype: DType | None = None, like: Tensor = None, device: str | None = None
+    ) -> Tensor:
+        wanted = None if dtype is None else _resolve_dtype(dtype)
+        if isinstance(x, torch.Tensor):
+            return x if wanted is None else x.to(wanted)
+        place = like.device if isinstance(like, torch.Tensor) else device
+        if not isinstance(x, (bool, int, float)):
+            x = np.asarray(x)
+            if not x.flags.writeable or any(stride < 0 for stride in x.strides):
+                x = x.copy()  # torch shares NumPy's memory, and can share neither read-only nor reversed arrays
+            if x.dtype.name == "bfloat16":  # ml_dtypes' type, which torch.as_tensor does not know
+                x = torch.from_numpy(np.atleast_1d(x).view(np.uint16)).view(torch.bfloat16).reshape(x.shape)
+        return torch.as_tensor(x, dtype=wanted, device=place)
+
+    def to_numpy(self, x: Tensor, /) -> Any:
+        x = x.detach().cpu().resolve_neg().resolve_conj()
+        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+
+    def dtype(self, x: Tensor, /) -> DType:
+        return _NAMES[x.dtype]
+
+    def cast(self, x: Tensor, /, dtype: DType) -> Tensor:
+        return x.to(_resolve_dtype(dtype))
+
+    def has_values(self, x: Tensor, /) -> bool:
+        if torch.compiler.is_compiling() or x.device.type != "cpu":
+            return False
+        # Inside torch.func's grad and vmap a tensor is a wrapper; there is no public way to ask.
+        return type(x).__name__ != "FakeTensor" and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+
+    # ── Elementwise ─────────────────────────────────────────────────────────────────────────────────────────
+
+    abs = staticmethod(torch.abs)
+    sign = staticmethod(torch.sign)
+    square = staticmethod(torch.square)
+    exp = staticmethod(torch.exp)
+    expm1 = staticmethod(torch.expm1)
+    log = staticmethod(torch.log)
+    log1p = staticmethod(torch.log1p)
+    tanh = staticmethod(torch.tanh)
+    isnan = staticmethod(torch.isnan)
+    isfinite = staticmethod(torch.isfinite)
+    sigmoid = staticmethod(torch.sigmoid)
+
+    def sqrt(self, x: Tensor, /) -> Tensor:
+        if not x.requires_grad and not torch.compiler.is_compiling():
+            return torch.sqrt(x)
+        zero = x == 0  # torch's derivative there is infinite
+        return torch.where(zero, 0.0, torch.sqrt(torch.where(zero, 1.0, x)))
+
+    def maximum(self, x: Tensor, y: Tensor, /) -> Tensor:
+        return torch.maximum(*_both(x, y))
+
+    def minimum(self, x: Tensor, y: Tensor, /) -> Tensor:
+        return torch.minimum(*_both(x, y))
+
+    def power(self, x: Tensor, /, exponent: Tensor) -> Tensor:
+        zero = x == 0  # torch's derivative there is infinite for exponents below 1
+        return torch.where(zero, torch.pow(x.detach(), exponent), torch.pow(torch.where(zero, 1.0, x), exponent))
+
+    def where(self, condition: Tensor, x: Tensor, y: Tensor, /) -> Tensor:
+        return torch.where(condition, x, y)
+
+    def stop_gradient(self, x: Tensor, /) -> Tensor:
+        return x.detach()
+
+    def clip(self, x: Tensor, /, min_value: Tensor = None, max_value: Tensor = None) -> Tensor:
+        return x if min_value is None and max_value is None else torch.clamp(x, min_value, max_value)
+
+    # ── Reductions ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def sum(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return torch.sum(x, _axes(axis, x.ndim), keepdims)
+
+    def mean(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return torch.mean(x, _axes(axis, x.ndim), keepdims)
+
+    def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return torch.amax(x, _axes(axis, x.ndim), keepdims)
+
+    def min(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return torch.amin(x, _axes(axis, x.ndim), keepdims)
+
+    def any(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return torch.any(x, _axes(axis, x.ndim), keepdims)
+
+    def all(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return torch.all(x, _axes(axis, x.ndim), keepdims)
+
+    def argmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        return torch.argmax(x, axis)
+
+    def cumsum(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        return torch.cumsum(x, axis)
+
+    # ── Sorting and selecting ───────────────────────────────────────────────────────────────────────────────
+
+    def argsort(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        return torch.argsort(x, dim=axis, stable=True)
+
+    def take_along_axis(self, x: Tensor, indices: Tensor, /, axis: int = -1) -> Tensor:
+        return torch.take_along_dim(x, indices.long(), axis)
+
+    def searchsorted(self, sorted_values: Tensor, values: Tensor, /, side: str = "left") -> Tensor:
+        return torch.searchsorted(sorted_values, values.contiguous(), right=side == "right")
+
+    def segment_sum(self, x: Tensor, segments: Tensor, /, num_segments: int) -> Tensor:
+        x = x.long() if x.dtype == torch.bool else x
+        return torch.zeros(num_segments, dtype=x.dtype, device=x.device).index_add(0, segments.long(), x)
+
+    # ── Shape ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def reshape(self, x: Tensor, /, shape: Shape) -> Tensor:
+        return torch.reshape(x, tuple(shape))
+
+    def expand_dims(self, x: Tensor, /, axis: int) -> Tensor:
+        return torch.unsqueeze(x, axis)
+
+    def squeeze(self, x: Tensor, /, axis: Axis = None) -> Tensor:
+        return torch.squeeze(x) if axis is None else torch.squeeze(x, axis)
+
+    def broadcast_to(self, x: Tensor, /, shape: Shape) -> Tensor:
+        return torch.broadcast_to(x, tuple(shape))
+
+    def moveaxis(self, x: Tensor, /, source: int, destination: int) -> Tensor:
+        return torch.movedim(x, source, destination)
+
+    def concatenate(self, xs: Sequence[Tensor], /, axis: int = 0) -> Tensor:
+        return torch.cat(list(xs), axis)
+
+    def stack(self, xs: Sequence[Tensor], /, axis: int = 0) -> Tensor:
+        return torch.stack(list(xs), axis)
+
+    # ── Creation ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def full(self, shape: Shape, /, value: float, *, dtype: DType | None = None, like: Tensor = None) -> Tensor:
+        given = isinstance(like, torch.Tensor)
+        wanted = _resolve_dtype(dtype) if dtype is not None else like.dtype if given else None
+        return torch.full(tuple(shape), value, dtype=wanted, device=like.device if given else None)
+
+    def arange(self, n: int, /, *, dtype: DType | None = None, like: Tensor = None) -> Tensor:
+        wanted = torch.int64 if dtype is None else _resolve_dtype(dtype)
+        return torch.arange(n, dtype=wanted, device=like.device if isinstance(like, torch.Tensor) else None)
+
+    # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def value_and_grad(
+        self, fn: Callable[[list[Tensor]], tuple[Tensor, list[Any]]], leaves: list[Tensor], /
+    ) -> tuple[Tensor, list[Any], list[Tensor]]:
+        if torch.compiler.is_compiling():  # Dynamo traces torch.func, but not a backward pass of its own
+            gradients, (value, aux) = torch.func.grad_and_value(fn, has_aux=True)(leaves)
+            return value, aux, gradients
+        with torch.enable_grad():
+            variables = [leaf.detach().requires_grad_() for leaf in leaves]
+            value, aux = fn(variables)
+            if not value.requires_grad:  # nothing depends on the leaves
+                return value, aux, [torch.zeros_like(leaf) for leaf in leaves]
+            gradients = torch.autograd.grad(value, variables, materialize_grads=True)
+        detached = [each.detach() if isinstance(each, torch.Tensor) else each for each in aux]
+        return value.detach(), detached, list(gradients)
+
+    def jit(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        return torch.compile(fn)
+
+
+def _both(x: Tensor, y: Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return both operands as tensors: torch.maximum takes no numbers, and torch.clamp breaks ties differently."""
+    if not isinstance(x, torch.Tensor):
+        x = torch.full((), x, dtype=y.dtype, device=y.device)
+    if not isinstance(y, torch.Tensor):
+        y = torch.full((), y, dtype=x.dtype, device=x.device)
+    return x, y

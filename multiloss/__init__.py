@@ -1,0 +1,18 @@
+"""multiloss: losses and metrics written once, run by NumPy, PyTorch or JAX."""
+
+from multiloss import backend, losses
+from multiloss._registry import available_backends, get_backend, set_backend, use_backend
+from multiloss.transforms import grad, jit, value_and_grad
+
+__version__ = "0.1.0"
+__all__ = [
+    "available_backends",
+    "backend",
+    "get_backend",
+    "grad",
+    "jit",
+    "losses",
+    "set_backend",
+    "use_backend",
+    "value_and_grad",
+]

@@ -1,0 +1,244 @@
+"""What happens to the arguments of a loss or metric before its formula sees them.
+
+1. `arrive`: whose call is this? Host data joins the tensors beside it, or the active backend.
+2. `as_floats`, `as_labels`: which dtype is computed in?
+3. `align`, `align_labels`, `align_weights`: which axes belong together? Nothing is ever broadcast across samples.
+4. `check_labels`: are class indices in range, where their values can be looked at?
+
+1 and 4 look at values and run outside a trace; 2 and 3 look at dtypes and shapes only and are traced with the formula.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from multiloss._config import floatx
+from multiloss._errors import DTypeError, LabelError, ShapeError
+from multiloss._registry import backend_of, owner_of
+from multiloss._typing import DType, Shape, Tensor, TensorLike
+from multiloss.dispatch import K
+from multiloss.interface import Backend
+
+# ── Arrival ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def arrive(*args: TensorLike) -> tuple[Backend, list[Tensor]]:
+    """Return the backend that runs a call with these arguments, and the arguments as its tensors; None stays None.
+
+    Raises:
+        MixedBackendsError, UnknownTensorError: as `backend_of`.
+        ShapeError: for nested lists of unequal lengths.
+        DTypeError: for text, objects and complex numbers.
+    """
+    backend, device = backend_of(*args)
+    like = None
+    for x in args:
+        if type(x) is backend.tensor_types[0] or isinstance(x, backend.tensor_types):
+            like = x
+            break
+    return backend, [
+        x if x is None or isinstance(x, backend.tensor_types) else _convert(backend, x, like, device) for x in args
+    ]
+
+
+def _convert(backend: Backend, x: TensorLike, like: Tensor, device: str | None) -> Tensor:
+    if owner_of(x).is_host and hasattr(x, "dtype"):
+        kind = x.dtype.kind
+        if kind not in "biufV":  # V: bfloat16 and its kin from ml_dtypes
+            raise DTypeError(
+                f"Arrived: an array of dtype {x.dtype} and shape {x.shape}. Expected real numbers, integers or booleans. "
+                "Convert it first: text labels with sklearn.preprocessing.LabelEncoder, complex numbers by their parts."
+            )
+        return backend.asarray(x, like=like, device=device)
+    # Numbers and lists: integers stay integers (they may be labels), everything else is floatx.
+    try:
+        integral = _all_integers(x)
+        return backend.asarray(x, dtype=None if integral else floatx(), like=like, device=device)
+    except ValueError as error:
+        raise ShapeError(
+            f"Arrived: a {type(x).__name__} that is no rectangular array of numbers ({error}). "
+            "Expected nested lists of equal lengths. Pad them, and pass mask= for the padding."
+        ) from error
+
+
+def _all_integers(x: TensorLike) -> bool:
+    if isinstance(x, (list, tuple)):
+        return bool(x) and all(_all_integers(each) for each in x)
+    dtype = getattr(x, "dtype", None)
+    return isinstance(x, int) if dtype is None else not str(dtype).startswith(("float", "bfloat"))
+
+
+# ── Dtypes ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_floats(x: Tensor, dtype: DType | None = None) -> Tensor:
+    """Return `x` in the dtype that losses compute in: float32 and float64 are kept, half precision becomes float32,
+    integers and booleans become `floatx`. A requested result `dtype` of float64 widens it.
+
+    Raises:
+        DTypeError: for complex numbers.
+    """
+    owner = owner_of(x)
+    if x.dtype in owner.full_precision and dtype != "float64":
+        return x
+    name = owner.dtype(x)
+    if name.startswith("complex"):
+        raise DTypeError(f"Arrived: {describe(x)}. Expected real numbers; pass real and imaginary parts as an axis.")
+    if name in ("float64", "longdouble", "float128") or dtype == "float64":
+        return owner.cast(x, "float64")
+    if owner.is_floating(x) or floatx() != "float64":
+        return owner.cast(x, "float32")
+    return owner.cast(x, "float64")
+
+
+def as_labels(labels: Tensor) -> Tensor:
+    """Return class indices as integers. Integers are never cast; floats are accepted if they are whole numbers.
+
+    Raises:
+        LabelError: for a fraction, where values are at hand.
+    """
+    owner = owner_of(labels)
+    if not owner.is_floating(labels):
+        return owner.cast(labels, "int32") if owner.dtype(labels) == "bool" else labels
+    return owner.cast(labels, "int64")
+
+
+# ── Shapes ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def align(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    """Return targets and predictions of equal shapes: (N,) beside (N, 1) and the like are matched as Keras does.
+
+    Raises:
+        ShapeError: if the shapes then differ.
+    """
+    if y_true.shape == y_pred.shape:
+        return (y_true, y_pred) if y_pred.ndim else (K.reshape(y_true, (1,)), K.reshape(y_pred, (1,)))
+    shape_true, shape_pred = tuple(y_true.shape), tuple(y_pred.shape)
+    matched_true, matched_pred = match_ranks(y_true, y_pred)
+    if tuple(matched_true.shape) == tuple(matched_pred.shape):
+        return matched_true, matched_pred
+    raise ShapeError(
+        f"y_true has shape {shape_true} and y_pred has shape {shape_pred}. Expected equal shapes, or (N,) beside (N, 1); "
+        f"nothing is broadcast across samples. {_advice(shape_true, shape_pred)}"
+    )
+
+
+def match_ranks(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both in one rank, if theirs differ by 1 and the longer shape ends in 1; else as they are.
+
+    A rank-1 tensor gets the trailing axis; otherwise the longer one loses it (Keras' rule).
+    """
+    if y.ndim - x.ndim == 1 and y.shape[-1] == 1:
+        return (K.expand_dims(x, -1), y) if x.ndim == 1 else (x, K.squeeze(y, -1))
+    if x.ndim - y.ndim == 1 and x.shape[-1] == 1:
+        return (x, K.expand_dims(y, -1)) if y.ndim == 1 else (K.squeeze(x, -1), y)
+    return x, y
+
+
+def _advice(shape_true: tuple[int, ...], shape_pred: tuple[int, ...]) -> str:
+    if shape_pred[:-1] == shape_true and len(shape_pred) > 1:
+        return (
+            "If y_true holds class indices, use sparse_categorical_crossentropy (or sparse_categorical_accuracy), "
+            "or one-hot labels from to_categorical(y_true)."
+        )
+    if len(shape_true) == len(shape_pred) and shape_true[1:] == shape_pred[1:]:
+        return "The batch sizes differ: pass the targets of the same samples."
+    if sorted(shape_true) == sorted(shape_pred):
+        return "The axes seem to be in another order: transpose one of them."
+    return "Reshape one of them so that both have one row per sample and the same features."
+
+
+def normalize_axis(axis: int, rank: int) -> int:
+    """Return `axis` counted from the front.
+
+    Raises:
+        ShapeError: if there is no such axis.
+    """
+    if not -rank <= axis < rank:
+        raise ShapeError(f"axis={axis} does not exist in y_pred of rank {rank}. Expected {-rank} to {rank - 1}.")
+    return axis % rank
+
+
+def align_labels(labels: Tensor, shape_pred: Shape, axis: int) -> Tensor:
+    """Return class indices in the shape of `y_pred` without its class `axis`; a class axis of size 1 is dropped.
+
+    Raises:
+        ShapeError: if the shapes do not fit.
+    """
+    shape_pred = tuple(shape_pred)
+    at = normalize_axis(axis, len(shape_pred))
+    expected = shape_pred[:at] + shape_pred[at + 1 :]
+    shape = tuple(labels.shape)
+    if shape == expected:
+        return labels
+    for extra in (at, len(shape) - 1):
+        if len(shape) == len(shape_pred) and shape[extra] == 1 and shape[:extra] + shape[extra + 1 :] == expected:
+            return K.squeeze(labels, extra)
+    advice = (
+        "These look like one-hot labels: use categorical_crossentropy (or categorical_accuracy), or their argmax."
+        if shape == shape_pred
+        else f"Give one class index per prediction along axis {axis}."
+    )
+    raise ShapeError(
+        f"y_true has shape {shape} and y_pred has shape {shape_pred} with classes on axis {axis}. Expected class indices "
+        f"of shape {expected}, or that with a 1 for the classes. {advice}"
+    )
+
+
+def align_weights(weights: Tensor, shape: Shape, what: str = "sample_weight") -> Tensor:
+    """Return weights or a mask with the rank of `shape`, aligned on the leading axes: (N,) weighs the rows of (N, T).
+
+    Raises:
+        ShapeError: if a leading axis differs.
+    """
+    shape = tuple(shape)
+    given = tuple(weights.shape)
+    rank = len(shape)
+    if given == shape:
+        return weights
+    kept = given
+    while len(kept) > rank and kept[-1] == 1:
+        kept = kept[:-1]
+    significant = len(kept)
+    while significant and kept[significant - 1] == 1:
+        significant -= 1
+    if len(kept) > rank or kept[:significant] != shape[:significant]:
+        expected = " or ".join(str(shape[:length]) for length in range(rank + 1)) if rank else "a scalar ()"
+        raise ShapeError(
+            f"{what} has shape {given} and the losses have shape {shape}. Expected {expected}: weights and masks align "
+            "on the leading axes (samples first, then time). Reshape it, or repeat it yourself if you mean to broadcast."
+        )
+    return K.reshape(weights, kept + (1,) * (rank - len(kept)))
+
+
+# ── Labels ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_labels(labels: Any, classes: int, *, ignore_class: int | None = None, selected: Any = None) -> None:
+    """Raise LabelError for the first class index outside `[0, classes)` that counts.
+
+    `labels` and `selected` (a boolean array of their shape, or None) are host arrays.
+    """
+    if not labels.size or (labels.min() >= 0 and labels.max() < classes and labels.dtype.kind in "biu"):
+        return
+    whole = (labels % 1 == 0) if labels.dtype.kind == "f" else True
+    bad = ~((labels >= 0) & (labels < classes) & whole)
+    if ignore_class is not None:
+        bad &= labels != ignore_class
+    if selected is not None:
+        bad &= selected
+    if not bad.any():
+        return
+    first = tuple(int(axis[0]) for axis in bad.nonzero())
+    where = first[0] if len(first) == 1 else first
+    raise LabelError(
+        f"y_true[{where}] is {labels[first]}, and y_pred has {classes} classes. Expected whole numbers from 0 to "
+        f"{classes - 1}" + (f" (or ignore_class={ignore_class})" if ignore_class is not None else "") + ". "
+        "Shift or re-encode the labels, or leave entries out with mask= or ignore_class=."
+    )
+
+
+def describe(x: Tensor) -> str:
+    """Return shape and dtype of a tensor in words, for messages."""
+    return f"{type(x).__name__} of shape {tuple(x.shape)} and dtype {owner_of(x).dtype(x)}"

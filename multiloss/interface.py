@@ -1,0 +1,401 @@
+"""`Backend`: the definition of K, declared once.
+
+A backend adapts one framework. It implements the abstract methods (the *primitives*) and inherits every other
+method (the *derived* operations) from formulas written here in terms of the primitives; it may override a derived
+operation where the framework has something faster, and the conformance suite then compares the override with the
+formula here. Instantiating a subclass is the completeness check.
+
+Conventions, for every operation:
+
+* tensors go in and come out as the framework's own type, on the device they were on;
+* tensor parameters are positional-only, so that a backend can bind a native function in one line;
+* `axis` and `keepdims` mean what they mean in NumPy; dtypes are names (`"float32"`);
+* what Python operators already say (`+ - * / ** @`, comparisons, `&`, `|`, `~`, `.shape`, `.ndim`) is not repeated here;
+* Python numbers may stand for tensors in binary operations and never change a tensor's dtype;
+* nothing is changed in place;
+* the derivative at a kink is the mean of the one-sided derivatives where they are finite (`abs` at 0: 0, `maximum`
+  at a tie: 1/2 each), and 0 where one is infinite (`sqrt` at 0). No operation makes a nan gradient from finite input.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+
+EPSILON = 1e-7
+"""The default fuzz factor, as in Keras: probabilities are kept this far from 0 and 1."""
+
+
+class Backend(ABC):
+    """One framework, seen through the operations that losses and metrics need."""
+
+    name: ClassVar[str]
+    """How users select it: `"numpy"`, `"torch"`, `"jax"`, ..."""
+
+    tensor_types: tuple[type, ...]
+    """The types that this backend owns. Subclasses of them are owned too."""
+
+    full_precision: frozenset[Any]
+    """The native float dtypes that losses compute in as they are. Other floats are computed in float32."""
+
+    is_host: ClassVar[bool] = False
+    """Whether its tensors count as host data at the public boundary, where they join any other framework's."""
+
+    differentiable: ClassVar[bool] = True
+    """Whether `value_and_grad` works."""
+
+    # ── Conversion and introspection ────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def version(self) -> str:
+        """Return the framework's version."""
+
+    @abstractmethod
+    def devices(self) -> list[str]:
+        """Return the names of the devices at hand, as `use_backend(..., device=)` accepts them."""
+
+    @abstractmethod
+    def asarray(
+        self, x: TensorLike, /, *, dtype: DType | None = None, like: Tensor = None, device: str | None = None
+    ) -> Tensor:
+        """Return `x` as a tensor on the device of `like`, or on `device`, or on the framework's default device.
+
+        Without `dtype` the dtype of a NumPy array is kept as far as the framework can hold it.
+        A tensor of this framework is returned as it is, but for `dtype`.
+        """
+
+    @abstractmethod
+    def to_numpy(self, x: Tensor, /) -> Any:
+        """Return `x` as a NumPy array on the host, cut off from any gradient."""
+
+    @abstractmethod
+    def dtype(self, x: Tensor, /) -> DType:
+        """Return the name of the dtype of `x`."""
+
+    @abstractmethod
+    def cast(self, x: Tensor, /, dtype: DType) -> Tensor:
+        """Return `x` in another dtype; `x` itself if it already has it.
+
+        Raises:
+            DTypeError: if the framework, in its present settings, cannot hold the dtype.
+        """
+
+    @abstractmethod
+    def has_values(self, x: Tensor, /) -> bool:
+        """Whether the values of `x` can be looked at now: not inside a trace, and without waiting for a device."""
+
+    def is_floating(self, x: Tensor, /) -> bool:
+        """Whether `x` holds floating-point numbers."""
+        return self.dtype(x).startswith(("float", "bfloat"))
+
+    # ── Elementwise ─────────────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def abs(self, x: Tensor, /) -> Tensor:
+        """Return the magnitude of `x`. Derivative at 0: 0."""
+
+    @abstractmethod
+    def sign(self, x: Tensor, /) -> Tensor:
+        """Return -1, 0 or 1. Derivative: 0 everywhere."""
+
+    @abstractmethod
+    def square(self, x: Tensor, /) -> Tensor:
+        """Return `x * x`."""
+
+    @abstractmethod
+    def sqrt(self, x: Tensor, /) -> Tensor:
+        """Return the square root of `x >= 0`; nan below. Derivative at 0: 0."""
+
+    @abstractmethod
+    def exp(self, x: Tensor, /) -> Tensor:
+        """Return e to the power `x`; 0 at -inf, inf where it overflows."""
+
+    @abstractmethod
+    def expm1(self, x: Tensor, /) -> Tensor:
+        """Return `exp(x) - 1`, accurate for small `x`."""
+
+    @abstractmethod
+    def log(self, x: Tensor, /) -> Tensor:
+        """Return the natural logarithm; -inf at 0, nan below."""
+
+    @abstractmethod
+    def log1p(self, x: Tensor, /) -> Tensor:
+        """Return `log(1 + x)`, accurate for small `x`."""
+
+    @abstractmethod
+    def tanh(self, x: Tensor, /) -> Tensor:
+        """Return the hyperbolic tangent."""
+
+    @abstractmethod
+    def isnan(self, x: Tensor, /) -> Tensor:
+        """Return True where `x` is nan."""
+
+    @abstractmethod
+    def isfinite(self, x: Tensor, /) -> Tensor:
+        """Return True where `x` is neither nan nor infinite."""
+
+    @abstractmethod
+    def maximum(self, x: Tensor, y: Tensor, /) -> Tensor:
+        """Return the larger of the two, elementwise; nan if either is. At a tie each gets half of the gradient."""
+
+    @abstractmethod
+    def minimum(self, x: Tensor, y: Tensor, /) -> Tensor:
+        """Return the smaller of the two, elementwise; nan if either is. At a tie each gets half of the gradient."""
+
+    @abstractmethod
+    def power(self, x: Tensor, /, exponent: Tensor) -> Tensor:
+        """Return `x ** exponent` for `x >= 0`. Derivative with respect to `x` at 0: 0 where it would be infinite."""
+
+    @abstractmethod
+    def where(self, condition: Tensor, x: Tensor, y: Tensor, /) -> Tensor:
+        """Return `x` where the boolean `condition` holds and `y` elsewhere. What is not chosen gets gradient 0."""
+
+    @abstractmethod
+    def stop_gradient(self, x: Tensor, /) -> Tensor:
+        """Return `x`, treated as a constant by differentiation."""
+
+    def clip(self, x: Tensor, /, min_value: Tensor = None, max_value: Tensor = None) -> Tensor:
+        """Return `x` kept within `[min_value, max_value]`; None leaves a side open.
+
+        Derivative: 1 inside and at the bounds, 0 outside. nan stays nan.
+        """
+        if min_value is not None:
+            x = self.where(x < min_value, min_value, x)
+        if max_value is not None:
+            x = self.where(x > max_value, max_value, x)
+        return x
+
+    def sigmoid(self, x: Tensor, /) -> Tensor:
+        """Return `1 / (1 + exp(-x))`, with full relative accuracy on both sides."""
+        return self.exp(self.minimum(x, 0.0)) / (1.0 + self.exp(-self.abs(x)))
+
+    def softplus(self, x: Tensor, /) -> Tensor:
+        """Return `log(1 + exp(x))`; never overflows."""
+        return self.maximum(x, 0.0) + self.log1p(self.exp(-self.abs(x)))
+
+    def log_sigmoid(self, x: Tensor, /) -> Tensor:
+        """Return `log(sigmoid(x))`."""
+        return -self.softplus(-x)
+
+    def relu(self, x: Tensor, /) -> Tensor:
+        """Return `max(x, 0)`."""
+        return self.maximum(x, 0.0)
+
+    def divide_no_nan(self, x: Tensor, y: Tensor, /) -> Tensor:
+        """Return `x / y`, and 0 (with gradient 0) where `y` is 0."""
+        zero = y == 0
+        return self.where(zero, 0.0, x / self.where(zero, 1.0, y))
+
+    def multiply_no_nan(self, weight: Tensor, x: Tensor, /) -> Tensor:
+        """Return `weight * x`, and 0 (with gradient 0) where `weight` is 0, whatever `x` is: 0 times infinity is 0."""
+        return weight * self.where((weight == 0) & ~self.isfinite(x), 0.0, x)
+
+    # ── Reductions ──────────────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def sum(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Return the sum over `axis` (None: all axes). The sum of nothing is 0. Integers and booleans sum to an integer."""
+
+    @abstractmethod
+    def mean(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Return the arithmetic mean over `axis` of a floating tensor."""
+
+    @abstractmethod
+    def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Return the largest element over `axis`; nan if any is. Ties share the gradient equally."""
+
+    @abstractmethod
+    def any(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Whether any element of a boolean tensor is True."""
+
+    @abstractmethod
+    def all(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Whether all elements of a boolean tensor are True."""
+
+    @abstractmethod
+    def argmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        """Return the index of the first largest element along `axis`."""
+
+    @abstractmethod
+    def cumsum(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        """Return the running sum along `axis`."""
+
+    def min(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Return the smallest element over `axis`; nan if any is. Ties share the gradient equally."""
+        return -self.max(-x, axis, keepdims)
+
+    def logsumexp(self, x: Tensor, /, axis: Axis = -1, keepdims: bool = False) -> Tensor:
+        """Return `log(sum(exp(x)))` over `axis`; never overflows. -inf where all of `x` is -inf, with gradient 0."""
+        largest = self.stop_gradient(self.max(x, axis, True))
+        shift = self.where(self.isfinite(largest), largest, 0.0)
+        total = self.sum(self.exp(x - shift), axis, True)
+        empty = total == 0
+        result = self.where(empty, largest, self.log(self.where(empty, 1.0, total)) + shift)
+        return result if keepdims else self.squeeze(result, axis)
+
+    # ── Sorting and selecting ───────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def argsort(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        """Return the indices that sort `x` in ascending order; stable (equal elements keep their order)."""
+
+    @abstractmethod
+    def take_along_axis(self, x: Tensor, indices: Tensor, /, axis: int = -1) -> Tensor:
+        """Return `x` at `indices`, which have the rank of `x`. Gradients of repeated indices add up."""
+
+    @abstractmethod
+    def searchsorted(self, sorted_values: Tensor, values: Tensor, /, side: str = "left") -> Tensor:
+        """Return where `values` would go in the ascending 1-D `sorted_values`, left or right of equal elements."""
+
+    @abstractmethod
+    def segment_sum(self, x: Tensor, segments: Tensor, /, num_segments: int) -> Tensor:
+        """Return, for each segment number below `num_segments`, the sum of the elements of the 1-D `x` in it."""
+
+    # ── Shape ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def reshape(self, x: Tensor, /, shape: Shape) -> Tensor:
+        """Return `x` with the same elements in another shape; one entry may be -1."""
+
+    @abstractmethod
+    def expand_dims(self, x: Tensor, /, axis: int) -> Tensor:
+        """Return `x` with a new axis of size 1 at `axis`."""
+
+    @abstractmethod
+    def squeeze(self, x: Tensor, /, axis: Axis = None) -> Tensor:
+        """Return `x` without the axes of size 1 named by `axis` (None: all of them)."""
+
+    @abstractmethod
+    def broadcast_to(self, x: Tensor, /, shape: Shape) -> Tensor:
+        """Return `x` repeated to `shape` by NumPy's rules."""
+
+    @abstractmethod
+    def moveaxis(self, x: Tensor, /, source: int, destination: int) -> Tensor:
+        """Return `x` with one axis moved, the others in their order."""
+
+    @abstractmethod
+    def concatenate(self, xs: Sequence[Tensor], /, axis: int = 0) -> Tensor:
+        """Return the tensors joined along an existing axis."""
+
+    @abstractmethod
+    def stack(self, xs: Sequence[Tensor], /, axis: int = 0) -> Tensor:
+        """Return the tensors joined along a new axis."""
+
+    # ── Creation ────────────────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def full(self, shape: Shape, /, value: float, *, dtype: DType | None = None, like: Tensor = None) -> Tensor:
+        """Return a tensor filled with `value`, with the device and (unless given) the dtype of `like`."""
+
+    @abstractmethod
+    def arange(self, n: int, /, *, dtype: DType | None = None, like: Tensor = None) -> Tensor:
+        """Return `0, 1, ..., n - 1` on the device of `like`, as the framework's index integers unless `dtype` is given."""
+
+    def zeros_like(self, x: Tensor, /, dtype: DType | None = None) -> Tensor:
+        """Return zeros in the shape, dtype (unless given) and device of `x`."""
+        return self.full(x.shape, 0, dtype=dtype, like=x)
+
+    def ones_like(self, x: Tensor, /, dtype: DType | None = None) -> Tensor:
+        """Return ones in the shape, dtype (unless given) and device of `x`."""
+        return self.full(x.shape, 1, dtype=dtype, like=x)
+
+    def one_hot(self, indices: Tensor, /, num_classes: int, axis: int = -1, dtype: DType = "float32") -> Tensor:
+        """Return 1 at each index along a new `axis` of size `num_classes`, 0 elsewhere. An index out of range gives zeros."""
+        classes = self.arange(num_classes, dtype=self.dtype(indices), like=indices)
+        hot = self.expand_dims(indices, -1) == self.reshape(classes, (1,) * len(indices.shape) + (num_classes,))
+        return self.cast(hot if axis == -1 else self.moveaxis(hot, -1, axis), dtype)
+
+    # ── What losses are made of ─────────────────────────────────────────────────────────────────────────────
+
+    def log_softmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        """Return `x - logsumexp(x)`: log-probabilities from logits."""
+        return x - self.logsumexp(x, axis, True)
+
+    def softmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        """Return probabilities from logits."""
+        return self.exp(self.log_softmax(x, axis))
+
+    def l2_normalize(self, x: Tensor, /, axis: Axis = -1) -> Tensor:
+        """Return `x` divided by its Euclidean norm over `axis`. The zero vector stays zero, with gradient 0.
+
+        Exact for any length that the dtype can hold: the largest magnitude is divided out before squaring.
+        """
+        largest = self.stop_gradient(self.max(self.abs(x), axis, True))
+        x = x / self.where(largest == 0, 1.0, largest)
+        squared = self.sum(self.square(x), axis, True)
+        return x / self.sqrt(self.where(squared == 0, 1.0, squared))
+
+    def binary_crossentropy(self, target: Tensor, output: Tensor, /, from_logits: bool = False) -> Tensor:
+        """Return `-target * log(p) - (1 - target) * log(1 - p)` for each element.
+
+        `p` is `sigmoid(output)` with `from_logits`, computed without leaving log space; else `output` clipped to
+        `[1e-7, 1 - 1e-7]`.
+        """
+        if from_logits:
+            linear = self.multiply_no_nan(1.0 - target, self.maximum(output, 0.0)) + self.multiply_no_nan(
+                target, self.maximum(-output, 0.0)
+            )
+            return linear + self.log1p(self.exp(-self.abs(output)))
+        output = self.clip(output, EPSILON, 1.0 - EPSILON)
+        return -(target * self.log(output) + (1.0 - target) * self.log(1.0 - output))
+
+    def categorical_crossentropy(
+        self, target: Tensor, output: Tensor, /, from_logits: bool = False, axis: int = -1
+    ) -> Tensor:
+        """Return `-sum(target * log(q))` over the class `axis`.
+
+        `q` is `softmax(output)` with `from_logits`, computed without leaving log space; else `output` divided by
+        its sum and clipped to `[1e-7, 1 - 1e-7]`.
+        """
+        if from_logits:
+            log_q = self.log_softmax(output, axis)
+            return -self.sum(self.multiply_no_nan(target, log_q), axis)
+        return -self.sum(target * self.log(self.normalized_probabilities(output, axis)), axis)
+
+    def sparse_categorical_crossentropy(
+        self, target: Tensor, output: Tensor, /, from_logits: bool = False, axis: int = -1
+    ) -> Tensor:
+        """Return `-log(q[target])`: `categorical_crossentropy` of integer `target`, without a one-hot tensor."""
+        index = self.expand_dims(target, axis)
+        if from_logits:
+            chosen = self.take_along_axis(output, index, axis)
+            return self.squeeze(self.logsumexp(output, axis, True) - chosen, axis)
+        q = self.take_along_axis(self.normalized_probabilities(output, axis), index, axis)
+        return -self.squeeze(self.log(q), axis)
+
+    def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
+        """Return `output` divided by its sum over `axis` and clipped to `[1e-7, 1 - 1e-7]`."""
+        total = self.sum(output, axis, True)
+        return self.clip(output / self.where(total == 0, 1.0, total), EPSILON, 1.0 - EPSILON)
+
+    def in_top_k(self, targets: Tensor, predictions: Tensor, /, k: int) -> Tensor:
+        """Whether, in each row of the 2-D `predictions`, fewer than `k` entries beat the one at `targets`. Ties count as hits."""
+        chosen = self.take_along_axis(predictions, self.expand_dims(targets, -1), -1)
+        return self.isfinite(self.squeeze(chosen, -1)) & (self.sum(predictions > chosen, -1) < k)
+
+    # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def value_and_grad(
+        self, fn: Callable[[list[Tensor]], tuple[Tensor, list[Any]]], leaves: list[Tensor], /
+    ) -> tuple[Tensor, list[Any], list[Tensor]]:
+        """Return `value`, `aux` and the gradients of `value` for each of `leaves`, where `value, aux = fn(leaves)`.
+
+        `value` is the scalar that is differentiated; a leaf that does not matter gets zeros. `aux` lists tensors
+        and other objects; value and tensors come back cut off from the gradient.
+        """
+
+    def jit(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Return `fn`, compiled by the framework if it has a compiler."""
+        return fn
+
+    def run(self, fn: Callable[..., Any], /, *tensors: Tensor, **static: Any) -> Any:
+        """Return `fn(*tensors, **static)`, run in whatever way is fastest for this framework.
+
+        `fn` is pure and lives as long as the process; `tensors` are tensors or None; `static` is hashable and may
+        steer Python control flow.
+        """
+        return fn(*tensors, **static)

@@ -1,0 +1,112 @@
+"""From one value per sample to one number: weights, masks, denominators.
+
+Loss and metric of the same name share this code, so they cannot disagree about a denominator.
+
+| reduction | value |
+|---|---|
+| `"sum_over_batch_size"`, `"mean"` | sum of weighted values / number of values that the mask lets through |
+| `"mean_with_sample_weight"` | sum of weighted values / sum of their weights |
+| `"sum"` | sum of weighted values |
+| `"none"` (or None) | the weighted values, 0 where masked |
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from multiloss._boundary import align_weights
+from multiloss._errors import ArgumentError, unknown_name
+from multiloss._typing import Shape, Tensor
+from multiloss.dispatch import K
+
+REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none")
+
+
+def standardize_reduction(reduction: object) -> str:
+    """Return the name of a reduction: a string, None ("none"), or Keras 2's `Reduction.SUM`; "auto" is its default.
+
+    Raises:
+        UnknownNameError: for anything else.
+    """
+    name = "none" if reduction is None else getattr(reduction, "value", reduction)
+    if isinstance(name, str) and name.lower() in (*REDUCTIONS, "auto"):
+        return "sum_over_batch_size" if name.lower() == "auto" else name.lower()
+    raise unknown_name("reduction", reduction, REDUCTIONS)
+
+
+class Selection(NamedTuple):
+    """Which samples count, and how much; each aligned with the per-sample values or None for all alike."""
+
+    weights: Tensor = None
+    """0 where nothing counts."""
+    counted: Tensor = None
+    """What the mask lets through: the number of values that a mean divides by."""
+    computed: Tensor = None
+    """What must be computed at all: counted, with a weight other than 0."""
+
+
+def select(sample_weight: Tensor, mask: Tensor, shape: Shape, dtype: str, kept: Tensor = None) -> Selection:
+    """Align weights and mask with per-sample values of `shape`; `kept` (not ignored) narrows the mask."""
+    if mask is not None:
+        mask = align_weights(mask, shape, "mask")
+        mask = mask if K.dtype(mask) == "bool" else mask != 0
+        mask = K.broadcast_to(mask, shape)
+    if kept is not None:
+        mask = kept if mask is None else mask & kept
+    if sample_weight is None:
+        return Selection(None, mask, mask)
+    weights = K.broadcast_to(K.cast(align_weights(sample_weight, shape), dtype), shape)
+    computed = weights != 0
+    if mask is not None:
+        computed = computed & mask
+    return Selection(K.where(computed, weights, 0.0), mask, computed)
+
+
+def keep(computed: Tensor, x: Tensor, fill: float, axis: int | None = None) -> Tensor:
+    """Return `x` with `fill` where a sample is not computed, so that nothing of it reaches value or gradient.
+
+    `axis` is the one that `x` has and `computed` has not; without it, axes are appended at the end.
+    """
+    if axis is not None and x.ndim == computed.ndim + 1:
+        computed = K.expand_dims(computed, axis)
+    elif x.ndim > computed.ndim:
+        computed = K.reshape(computed, tuple(computed.shape) + (1,) * (x.ndim - computed.ndim))
+    return K.where(computed, x, fill)
+
+
+def partial(values: Tensor, selection: Selection, reduction: str) -> tuple[Tensor, Tensor]:
+    """Return numerator and denominator of the reduced value; both add up over parts of a batch."""
+    weighted = values if selection.weights is None else values * selection.weights
+    total = K.sum(weighted)
+    if reduction == "mean_with_sample_weight" and selection.weights is not None:
+        return total, K.sum(selection.weights)
+    if selection.counted is not None:
+        return total, K.cast(K.sum(selection.counted), K.dtype(values))
+    count = 1
+    for size in values.shape:
+        count *= size
+    return total, K.full((), count, like=values)
+
+
+def reduce(values: Tensor, selection: Selection, reduction: str) -> Tensor:
+    """Return the reduced value. The mean of nothing is 0."""
+    if reduction == "none":
+        return values if selection.weights is None else values * selection.weights
+    if selection.weights is None and selection.counted is None:
+        if reduction == "sum" or 0 in values.shape:
+            return K.sum(values)
+        return K.mean(values) if values.ndim else values
+    if reduction == "sum":
+        return K.sum(values if selection.weights is None else values * selection.weights)
+    total, weight = partial(values, selection, reduction)
+    return K.divide_no_nan(total, weight)
+
+
+def reject_batchwise_weights(sample_weight: Tensor, mask: Tensor, name: str) -> None:
+    """Raise if weights or a mask per sample meet a loss that has one value for the whole batch."""
+    for what, given in (("sample_weight", sample_weight), ("mask", mask)):
+        if given is not None and given.ndim:
+            raise ArgumentError(
+                f"{name} returned one value for the whole batch, and {what} of shape {tuple(given.shape)} cannot act on "
+                f"it. Return one value per sample from call(), or pass a scalar {what}."
+            )
