@@ -16,7 +16,6 @@ Every message says what arrived, what was expected and what to do. They are rais
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -62,6 +61,8 @@ class NotSupportedError(MultilossError, NotImplementedError):
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
     """Return the error for a name that is not in `known`, with near matches first."""
+    import difflib  # only for messages
+
     names = sorted(known)
     folded = {candidate.casefold(): candidate for candidate in reversed(names)}
     near = [folded[match] for match in difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.6)]

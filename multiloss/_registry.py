@@ -11,8 +11,6 @@ A framework is never imported to find an owner: a tensor cannot exist before its
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -20,10 +18,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiloss._errors import ArgumentError, BackendNotFoundError, MixedBackendsError, UnknownTensorError, unknown_name
 from multiloss.interface import Backend
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "multiloss.backends"
 
@@ -70,9 +71,11 @@ _loaded: dict[str, Backend] = {}
 
 
 @cache
-def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
+def _plugins() -> dict[str, EntryPoint]:
     """Third-party backends by entry-point name, which is the top-level package of their tensors."""
-    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    from importlib.metadata import entry_points  # half of the time that importing multiloss would take
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def load_backend(name: str) -> Backend:

@@ -15,8 +15,7 @@ and it is executed in this module's own globals because Dynamo only traces funct
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from multiloss._registry import _owners, active, owner_of
@@ -25,59 +24,57 @@ from multiloss.interface import Backend
 _globals_used_by_generated_source = (_owners, active, owner_of)
 
 
-def _is_tensor(parameter: inspect.Parameter) -> bool:
-    return parameter.annotation in ("Tensor", "TensorLike")
+def _source(name: str, operation: FunctionType) -> str:
+    """Return the source of the dispatching method for one operation of the interface.
 
+    The signature is read off the code object: importing `inspect` would cost a quarter of importing multiloss.
+    """
+    code = operation.__code__
+    positional = code.co_varnames[1 : code.co_argcount]
+    keyword_only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    defaults = dict(zip(reversed(positional), reversed(operation.__defaults__ or ()), strict=False))
+    defaults |= operation.__kwdefaults__ or {}
 
-def _source(name: str, operation: Callable[..., Any]) -> str:
-    """Return the source of the dispatching method for one operation of the interface."""
-    parameters = list(inspect.signature(operation).parameters.values())[1:]
-    declared, passed, slash, star = ["self"], [], False, False
-    for parameter in parameters:
-        if slash is False and parameter.kind is not parameter.POSITIONAL_ONLY and len(declared) > 1:
-            declared.append("/")
-            slash = True
-        if parameter.kind is parameter.KEYWORD_ONLY and not star:
-            declared.append("*")
-            star = True
-        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
-        declared.append(f"{parameter.name}{default}")
-        passed.append(f"{parameter.name}={parameter.name}" if star else parameter.name)
-    if not slash and len(declared) > 1 and parameters[-1].kind is inspect.Parameter.POSITIONAL_ONLY:
-        declared.append("/")
+    declared = ["self", *(f"{each}={defaults[each]!r}" if each in defaults else each for each in positional)]
+    if code.co_posonlyargcount > 1:
+        declared.insert(code.co_posonlyargcount, "/")
+    if keyword_only:
+        declared += ["*", *(f"{each}={defaults[each]!r}" for each in keyword_only)]
+    passed = [*positional, *(f"{each}={each}" for each in keyword_only)]
 
-    tensors = [p.name for p in parameters if _is_tensor(p)]
-    sequences = [f"*{p.name}" for p in parameters if p.annotation == "Sequence[Tensor]"]
-    owner = f"owner_of({', '.join(tensors + sequences)})"
-    if len(tensors) == 1 and not sequences:
-        find = f"    b = _owners.get(type({tensors[0]}))\n    if b is None:\n        b = {owner}\n"
-    elif tensors or sequences:
-        find = f"    b = {owner}\n"
-    else:
+    kinds = operation.__annotations__
+    tensors = [each for each in (*positional, *keyword_only) if kinds[each] in ("Tensor", "TensorLike")]
+    operands = tensors + [f"*{each}" for each in positional if kinds[each] == "Sequence[Tensor]"]
+    owner = f"owner_of({', '.join(operands)})"
+    if not operands:
         find = "    b = active().backend\n"
-    if len(tensors) == 2 and not sequences:
+    elif operands == tensors and len(tensors) == 1:
+        find = f"    b = _owners.get(type({tensors[0]}))\n    if b is None:\n        b = {owner}\n"
+    elif operands == tensors and len(tensors) == 2:
         x, y = tensors
-        find = (
-            f"    b = _owners.get(type({x}))\n"
-            f"    if b is None or type({y}) is not float and type({y}) is not type({x}):\n        b = {owner}\n"
-        )
+        mixed = f"type({y}) is not float and type({y}) is not type({x})"
+        find = f"    b = _owners.get(type({x}))\n    if b is None or {mixed}:\n        b = {owner}\n"
+    else:
+        find = f"    b = {owner}\n"
     return f"def {name}({', '.join(declared)}):\n{find}    return b.{name}({', '.join(passed)})\n"
 
 
 def _dispatcher() -> Backend:
     """Return a Backend whose every operation looks up the owner of its operands."""
-    members: dict[str, Any] = {"__doc__": __doc__, "name": "K"}
-    for name, operation in inspect.getmembers(Backend, inspect.isfunction):
-        if name.startswith("_") or name in ("value_and_grad", "jit", "run"):
-            continue
-        namespace: dict[str, Any] = {}
-        exec(_source(name, operation), globals(), namespace)
-        method = namespace[name]
-        method.__doc__ = operation.__doc__
+    operations = {
+        name: operation
+        for name, operation in vars(Backend).items()
+        if isinstance(operation, FunctionType)
+        and not name.startswith("_")
+        and name not in ("value_and_grad", "jit", "run")
+    }
+    members: dict[str, Any] = {}
+    exec("".join(_source(name, operation) for name, operation in operations.items()), globals(), members)
+    for name, method in members.items():
+        method.__doc__ = operations[name].__doc__
         method.__qualname__ = f"K.{name}"
-        members[name] = method
     members.update(dict.fromkeys(Backend.__abstractmethods__ - members.keys(), _not_an_operation))
-    dispatcher: Backend = type("K", (Backend,), members)()
+    dispatcher: Backend = type("K", (Backend,), {"__doc__": __doc__, "name": "K", **members})()
     return dispatcher
 
 

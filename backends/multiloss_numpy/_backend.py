@@ -61,6 +61,9 @@ class NumpyBackend(Backend):
     tensor_types: tuple[type, ...] = (np.ndarray, np.generic)
     full_precision = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 
+    def __init__(self) -> None:
+        self._quiet: dict[Callable[..., Any], Callable[..., Any]] = {}
+
     # ── Conversion and introspection ────────────────────────────────────────────────────────────────────────
 
     def version(self) -> str:
@@ -124,7 +127,8 @@ class NumpyBackend(Backend):
         return _sum(x, axis, None, None, keepdims)
 
     def mean(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return _sum(x, axis, None, None, keepdims) / _count(x.shape, axis)
+        count = x.shape[axis] if axis.__class__ is int else _count(x.shape, axis)
+        return _sum(x, axis, None, None, keepdims) / count
 
     def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return _max(x, axis, None, None, keepdims)
@@ -211,6 +215,9 @@ class NumpyBackend(Backend):
 
     def run(self, fn: Callable[..., Any], /, *tensors: Tensor, **static: Any) -> Any:
         # inf and nan are values with a specified meaning here, the same on every backend: NumPy's warnings about
-        # them would only say on one backend what the result says on all.
-        with np.errstate(all="ignore"):
-            return fn(*tensors, **static)
+        # them would only say on one backend what the result says on all. As a decorator errstate costs half.
+        try:
+            quiet = self._quiet[fn]
+        except KeyError:
+            quiet = self._quiet[fn] = np.errstate(all="ignore")(fn)
+        return quiet(*tensors, **static)

@@ -129,10 +129,10 @@ class TorchBackend(Backend):
     # ── Reductions ──────────────────────────────────────────────────────────────────────────────────────────
 
     def sum(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return torch.sum(x, _axes(axis, x.ndim), keepdims)
+        return torch.sum(x, axis, keepdims) if axis is not None or keepdims else torch.sum(x)
 
     def mean(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return torch.mean(x, _axes(axis, x.ndim), keepdims)
+        return torch.mean(x, axis, keepdims) if axis is not None or keepdims else torch.mean(x)
 
     def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return torch.amax(x, _axes(axis, x.ndim), keepdims)

@@ -9,10 +9,8 @@ weights, masks and a reduction.
 from __future__ import annotations
 
 import functools
-import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from multiloss._boundary import (
@@ -25,6 +23,7 @@ from multiloss._boundary import (
     check_labels,
     match_ranks,
     normalize_axis,
+    settled,
 )
 from multiloss._errors import ArgumentError, NotSupportedError
 from multiloss._typing import DType, Tensor, TensorLike
@@ -66,17 +65,38 @@ _DOMAINS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 """What the parameters of that name may be, in every loss. Tensors are let through: their values are not looked at."""
 
 
-@dataclass(frozen=True, eq=False)
 class LossSpec:
-    """A loss: its formula and the facts declared beside it."""
+    """A loss: its formula and the facts declared beside it.
 
-    name: str
-    formula: Callable[..., Tensor]
-    target: Target
-    prediction: Prediction
-    event: Literal["mean", "joint"]
-    """Whether the last axis is averaged (each element could be a sample) or is one event (a distribution, a vector)."""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    Attributes:
+        name: the formula's name.
+        formula: a plain function of `(y_true, y_pred, **parameters)` over K; one value per sample.
+        target: what `y_true` is.
+        prediction: what `y_pred` is.
+        event: whether the last axis is averaged (each element could be a sample) or is one event (a distribution).
+        defaults: the parameters and their defaults, in order.
+        samples: what the function form runs.
+        reduced: what the class form runs.
+        settled: what the class form runs on tensors that need nothing done to them.
+
+    The last three are pure and traced, and live as long as the process, so that backends may keep what they compile.
+    """
+
+    def __init__(
+        self, formula: Callable[..., Tensor], target: Target, prediction: Prediction, event: Literal["mean", "joint"]
+    ) -> None:
+        code = formula.__code__
+        self.name: str = formula.__name__
+        self.formula = formula
+        self.target = target
+        self.prediction = prediction
+        self.event = event
+        self.defaults: Mapping[str, Any] = dict(
+            zip(code.co_varnames[2 : code.co_argcount], formula.__defaults__ or (), strict=True)
+        )
+        self.samples: Callable[..., Tensor] = functools.partial(_samples, self)
+        self.reduced: Callable[..., Any] = functools.partial(_reduced, self)
+        self.settled: Callable[..., Any] = functools.partial(_settled, formula)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return all parameters by name.
@@ -93,6 +113,8 @@ class LossSpec:
             or len(given) < len(args) + len(kwargs)
             or not given.keys() <= self.defaults.keys()
         ):
+            import inspect  # only for messages
+
             inspect.signature(self.formula).bind(None, None, *args, **kwargs)  # raises what Python would
         for name, value in given.items():
             if name in _DOMAINS and not hasattr(value, "dtype") and not _DOMAINS[name][0](value):
@@ -132,15 +154,6 @@ class LossSpec:
                 selected = counts if selected is None else selected & counts
         check_labels(labels, shape[at], ignore_class=parameters.get("ignore_class"), selected=selected)
         return True
-
-    # The two functions that backends run: pure, traced, one object each for the life of the process.
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "samples", functools.partial(_samples, self))
-        object.__setattr__(self, "reduced", functools.partial(_reduced, self))
-
-    samples: Callable[..., Tensor] = field(init=False)
-    reduced: Callable[..., Any] = field(init=False)
 
 
 def spec_of(fn: object) -> LossSpec | None:
@@ -233,6 +246,14 @@ def _reduced(
     return result if dtype is None else K.cast(result, dtype)
 
 
+def _settled(
+    formula: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, *, reduction: str, parts: bool, **parameters: Any
+) -> Any:
+    """Do what `_reduced` does, for tensors that need nothing done to them and all count alike."""
+    values = formula(y_true, y_pred, **parameters)
+    return partial(values, _NO_SELECTION, reduction) if parts else reduce(values, _NO_SELECTION, reduction)
+
+
 def loss(*, y_true: Target, y_pred: Prediction, event: Literal["mean", "joint"] = "mean") -> Callable[[F], F]:
     """Make a formula over K a public loss.
 
@@ -244,14 +265,15 @@ def loss(*, y_true: Target, y_pred: Prediction, event: Literal["mean", "joint"] 
     """
 
     def decorate(formula: F) -> F:
-        parameters = list(inspect.signature(formula).parameters.values())[2:]
-        spec = LossSpec(
-            formula.__name__, formula, y_true, y_pred, event, {each.name: each.default for each in parameters}
-        )
+        spec = LossSpec(formula, y_true, y_pred, event)
+        by_class_index = y_true == "class index"
 
         @functools.wraps(formula)
         def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
             bound = spec.bind(args, kwargs)
+            owner = None if by_class_index else settled(y_true, y_pred)
+            if owner is not None:
+                return owner.run(formula, y_true, y_pred, **bound)
             backend, (y_true, y_pred) = arrive(y_true, y_pred)
             checked = spec.labels_checked(backend, y_true, y_pred, None, None, bound)
             return backend.run(spec.samples, y_true, y_pred, checked=checked, **bound)
@@ -455,7 +477,11 @@ class LossFunctionWrapper(Loss):
         spec = spec_of(self.fn)
         if spec is None:
             return super()._run(y_true, y_pred, sample_weight, mask, parts=parts)
-        bound = spec.bind((), self.parameters)
+        bound = spec.bind((), self.parameters) if self._parameters else spec.defaults
+        if sample_weight is None and mask is None and self.dtype is None and spec.target != "class index":
+            owner = settled(y_true, y_pred)
+            if owner is not None:
+                return owner.run(spec.settled, y_true, y_pred, reduction=self.reduction, parts=parts, **bound)
         backend, (y_true, y_pred, sample_weight, mask) = arrive(y_true, y_pred, sample_weight, mask)
         checked = spec.labels_checked(backend, y_true, y_pred, sample_weight, mask, bound)
         return backend.run(

@@ -90,12 +90,12 @@ def partial(values: Tensor, selection: Selection, reduction: str) -> tuple[Tenso
 
 def reduce(values: Tensor, selection: Selection, reduction: str) -> Tensor:
     """Return the reduced value. The mean of nothing is 0."""
+    if selection.weights is None and selection.counted is None:
+        if reduction == "none" or not values.ndim:
+            return values
+        return K.sum(values) if reduction == "sum" or 0 in values.shape else K.mean(values)
     if reduction == "none":
         return values if selection.weights is None else values * selection.weights
-    if selection.weights is None and selection.counted is None:
-        if reduction == "sum" or 0 in values.shape:
-            return K.sum(values)
-        return K.mean(values) if values.ndim else values
     if reduction == "sum":
         return K.sum(values if selection.weights is None else values * selection.weights)
     total, weight = partial(values, selection, reduction)
