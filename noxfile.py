@@ -1,0 +1,136 @@
+"""What is checked, session by session. `nox` runs the default ones, `nox -l` lists all, `nox -s NAME` runs one.
+
+Each backend is tested alone in its virtual environment: a stray import of another framework fails there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["lint", "typing", "tests", "pythons", "minimums", "plugin", "parity", "build"]
+nox.options.error_on_missing_interpreters = False
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+TEST_GROUP = nox.project.dependency_groups(PYPROJECT, "test")
+LINT_GROUP = nox.project.dependency_groups(PYPROJECT, "lint")
+BACKENDS = ["numpy", "torch", "jax"]
+# One thread per worker: the machine's cores are busy with pytest-xdist's workers.
+ENV = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    """Install with the pinned versions of the frameworks."""
+    session.install("-c", "constraints.txt", *packages)
+
+
+def install_project(session: nox.Session, backend: str, *extras: str) -> None:
+    """Install the project, editable, with one framework and the command's libraries."""
+    if backend != "numpy":
+        install(session, backend)  # first and by itself: nothing else may choose its build
+    names = ",".join([*([] if backend == "numpy" else [backend]), *extras])
+    install(session, "-e", f".[{names}]" if names else ".")
+
+
+def run_pytest(session: nox.Session, backends: str, *args: str) -> None:
+    """Run the tests on the backends given, and fail if one of them is missing."""
+    session.run("pytest", "-n", "auto", *args, *session.posargs, env=ENV | {"MULTILOSS_TEST_BACKENDS": backends})
+
+
+@nox.session
+@nox.parametrize("backend", BACKENDS)
+def tests(session: nox.Session, backend: str) -> None:
+    """Run the tests with one backend and no other framework installed."""
+    install_project(session, backend, "cli")
+    install(session, *TEST_GROUP)
+    run_pytest(session, backend)
+
+
+@nox.session(python=["3.12", "3.13"])
+@nox.parametrize("backend", ["numpy", "jax"])
+def pythons(session: nox.Session, backend: str) -> None:
+    """Run the tests on later versions of Python, where they are installed."""
+    install_project(session, backend, "cli")
+    install(session, *TEST_GROUP)
+    run_pytest(session, backend)
+
+
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the lowest NumPy and autograd that pyproject.toml allows."""
+    lowest = [requirement.replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]]
+    session.install("-e", ".", *lowest)
+    session.install(*TEST_GROUP, *lowest)
+    run_pytest(session, "numpy", "--ignore=tests/cli")
+
+
+@nox.session
+def together(session: nox.Session) -> None:
+    """Run the tests with all three backends in one process: threads, tasks and tensors that meet."""
+    for backend in BACKENDS:
+        install_project(session, backend, "cli")
+    install(session, *TEST_GROUP)
+    run_pytest(session, ",".join(BACKENDS))
+
+
+@nox.session
+def plugin(session: nox.Session) -> None:
+    """Install a third-party backend from its own distribution and run the conformance suite on it."""
+    install_project(session, "numpy")
+    install(session, *TEST_GROUP)
+    session.install("./tests/plugin")
+    session.run("pytest", "tests/plugin", *session.posargs, env=ENV)
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """Compare with Keras on its three backends, torch, optax and scikit-learn."""
+    for backend in BACKENDS:
+        install_project(session, backend)
+    install(session, *TEST_GROUP, "keras", "optax", "scikit-learn", "mpmath")
+    session.run("pytest", "tests/parity", *session.posargs, env=ENV)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format, style and the import contracts."""
+    install_project(session, "numpy")
+    install(session, *LINT_GROUP)
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types, strictly, with every framework installed."""
+    for backend in BACKENDS:
+        install_project(session, backend, "cli")
+    install(session, *TEST_GROUP, "mypy==2.*", "nox")
+    session.run("mypy")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build wheel and sdist, install the wheel alone, and use it outside the repository."""
+    install(session, "build")
+    target = Path(session.create_tmp()) / "dist"
+    session.run("python", "-m", "build", "--outdir", str(target))
+    wheel = max(target.glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    session.install("--force-reinstall", str(wheel))
+    with session.chdir(target):
+        session.run(
+            "python", "-c", "import multiloss; print(multiloss.losses.MeanSquaredError()([[0.0, 1.0]], [[1.0, 1.0]]))"
+        )
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks; see benchmarks/README.md."""
+    for backend in BACKENDS:
+        install_project(session, backend)
+    for script in sorted(Path("benchmarks").glob("bench_*.py")):
+        session.run("python", str(script), *session.posargs)
