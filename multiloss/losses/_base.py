@@ -40,7 +40,8 @@ from multiloss.losses._reduction import (
 )
 
 Target = Literal["real", "positive", "sign", "probability", "one-hot", "class index"]
-Prediction = Literal["real", "positive", "margin", "probability or logit", "distribution or logits"]
+Prediction = Literal["real", "positive", "margin", "probability or logit", "distribution or logits", "label"]
+Event = Literal["mean", "joint", "element"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAN = float("nan")
@@ -73,18 +74,18 @@ class LossSpec:
         formula: a plain function of `(y_true, y_pred, **parameters)` over K; one value per sample.
         target: what `y_true` is.
         prediction: what `y_pred` is.
-        event: whether the last axis is averaged (each element could be a sample) or is one event (a distribution).
+        event: whether the last axis is averaged (each element could be a sample), is one event (a distribution), or
+            stays (each element has a value of its own).
         defaults: the parameters and their defaults, in order.
         samples: what the function form runs.
         reduced: what the class form runs.
+        selected: what a metric runs: values per sample, and which of them count.
         settled: what the class form runs on tensors that need nothing done to them.
 
-    The last three are pure and traced, and live as long as the process, so that backends may keep what they compile.
+    The last four are pure and traced, and live as long as the process, so that backends may keep what they compile.
     """
 
-    def __init__(
-        self, formula: Callable[..., Tensor], target: Target, prediction: Prediction, event: Literal["mean", "joint"]
-    ) -> None:
+    def __init__(self, formula: Callable[..., Tensor], target: Target, prediction: Prediction, event: Event) -> None:
         code = formula.__code__
         self.name: str = formula.__name__
         self.formula = formula
@@ -96,6 +97,7 @@ class LossSpec:
         )
         self.samples: Callable[..., Tensor] = functools.partial(_samples, self)
         self.reduced: Callable[..., Any] = functools.partial(_reduced, self)
+        self.selected: Callable[..., tuple[Tensor, Selection]] = functools.partial(_selected, self)
         self.settled: Callable[..., Any] = functools.partial(_settled, formula)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -123,6 +125,14 @@ class LossSpec:
                 given[name] = tuple(value)
         return {**self.defaults, **given}
 
+    def has_classes(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether `y_true` holds indices into the class axis of `y_pred`, which are in range or not."""
+        return self.target == "class index" and not self.predicts_labels(parameters)
+
+    def predicts_labels(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether `y_pred` holds labels, which are compared as they are, and not scores."""
+        return self.prediction == "label" or bool(parameters.get("from_sorted_ids", False))
+
     def labels_checked(
         self,
         backend: Backend,
@@ -137,7 +147,7 @@ class LossSpec:
         Raises:
             LabelError: for the first one out of range that counts.
         """
-        if self.target != "class index":
+        if not self.has_classes(parameters):
             return True
         given = [each for each in (y_true, sample_weight, mask) if each is not None]
         if not all(backend.has_values(each) for each in given):
@@ -161,12 +171,16 @@ def spec_of(fn: object) -> LossSpec | None:
     return getattr(fn, "__multiloss__", None)
 
 
-def _prepare(spec: LossSpec, y_true: Tensor, y_pred: Tensor, dtype: DType | None) -> tuple[Tensor, Tensor]:
-    y_pred = as_floats(y_pred, dtype)
-    if spec.target != "class index":
-        y_true, y_pred = align(y_true, y_pred)
-        return y_true if y_true.dtype == y_pred.dtype else K.cast(y_true, K.dtype(y_pred)), y_pred
-    return as_labels(y_true), y_pred
+def _prepare(
+    spec: LossSpec, y_true: Tensor, y_pred: Tensor, dtype: DType | None, parameters: Mapping[str, Any]
+) -> tuple[Tensor, Tensor]:
+    if spec.target == "class index":
+        y_true = as_labels(y_true)
+        return y_true, as_labels(y_pred) if spec.predicts_labels(parameters) else as_floats(y_pred, dtype)
+    if spec.predicts_labels(parameters):
+        return align(y_true, y_pred)
+    y_true, y_pred = align(y_true, as_floats(y_pred, dtype))
+    return y_true if y_true.dtype == y_pred.dtype else K.cast(y_true, K.dtype(y_pred)), y_pred
 
 
 def _evaluate(
@@ -175,12 +189,13 @@ def _evaluate(
     """Return the formula's values with unselected entries left out and bad labels turned into nan."""
     axis = parameters.get("axis", -1)
     computed, in_range = selection.computed, None
-    if spec.target == "class index" and not checked:
+    if not checked and spec.has_classes(parameters):
         in_range = (y_true >= 0) & (y_true < y_pred.shape[axis])
         y_true = K.where(in_range, y_true, 0)
     if computed is not None:
-        y_true = keep(computed, y_true, 0 if spec.target == "class index" else 1.0, axis)
-        y_pred = keep(computed, y_pred, 1.0, axis)
+        labels = spec.predicts_labels(parameters)
+        y_true = keep(computed, y_true, 0 if labels or spec.target == "class index" else 1.0, axis)
+        y_pred = keep(computed, y_pred, 0 if labels else 1.0, axis)
     values = spec.formula(y_true, y_pred, **parameters)
     if in_range is not None:
         values = values * K.where(in_range, K.ones_like(values), _NAN)
@@ -189,7 +204,7 @@ def _evaluate(
 
 def _samples(spec: LossSpec, y_true: Tensor, y_pred: Tensor, *, checked: bool, **parameters: Any) -> Tensor:
     """Return one value per sample: what the function form of a loss returns."""
-    y_true, y_pred = _prepare(spec, y_true, y_pred, None)
+    y_true, y_pred = _prepare(spec, y_true, y_pred, None, parameters)
     selection = _NO_SELECTION
     if spec.target == "class index":
         y_true = align_labels(y_true, y_pred.shape, parameters.get("axis", -1))
@@ -203,7 +218,7 @@ def _samples(spec: LossSpec, y_true: Tensor, y_pred: Tensor, *, checked: bool, *
 _NO_SELECTION = Selection()
 
 
-def _reduced(
+def _selected(
     spec: LossSpec,
     y_true: Tensor,
     y_pred: Tensor,
@@ -211,13 +226,11 @@ def _reduced(
     mask: Tensor,
     *,
     checked: bool,
-    reduction: str,
     dtype: DType | None,
-    parts: bool,
     **parameters: Any,
-) -> Any:
-    """Return the reduced value, or with `parts` its numerator and denominator: what the class form returns."""
-    y_true, y_pred = _prepare(spec, y_true, y_pred, dtype)
+) -> tuple[Tensor, Selection]:
+    """Return one value per sample, 0 where it does not count, and what counts: what loss and metric then add up."""
+    y_true, y_pred = _prepare(spec, y_true, y_pred, dtype, parameters)
     axis = parameters.get("axis", -1)
     kept = None
     if spec.target == "class index":
@@ -237,9 +250,29 @@ def _reduced(
         selection = _NO_SELECTION
     else:
         shape = tuple(y_pred.shape)
-        at = normalize_axis(axis, len(shape))
-        selection = select(sample_weight, mask, shape[:at] + shape[at + 1 :], K.dtype(y_pred), kept)
-    values = _evaluate(spec, y_true, y_pred, selection, checked, parameters)
+        if spec.event != "element":
+            at = normalize_axis(axis, len(shape))
+            shape = shape[:at] + shape[at + 1 :]
+        weight_dtype = K.dtype(y_pred) if K.is_floating(y_pred) else "float32"
+        selection = select(sample_weight, mask, shape, weight_dtype, kept)
+    return _evaluate(spec, y_true, y_pred, selection, checked, parameters), selection
+
+
+def _reduced(
+    spec: LossSpec,
+    y_true: Tensor,
+    y_pred: Tensor,
+    sample_weight: Tensor,
+    mask: Tensor,
+    *,
+    checked: bool,
+    reduction: str,
+    dtype: DType | None,
+    parts: bool,
+    **parameters: Any,
+) -> Any:
+    """Return the reduced value, or with `parts` its numerator and denominator: what the class form returns."""
+    values, selection = _selected(spec, y_true, y_pred, sample_weight, mask, checked=checked, dtype=dtype, **parameters)
     if parts:
         return partial(values, selection, reduction)
     result = reduce(values, selection, reduction)
@@ -254,14 +287,14 @@ def _settled(
     return partial(values, _NO_SELECTION, reduction) if parts else reduce(values, _NO_SELECTION, reduction)
 
 
-def loss(*, y_true: Target, y_pred: Prediction, event: Literal["mean", "joint"] = "mean") -> Callable[[F], F]:
+def loss(*, y_true: Target, y_pred: Prediction, event: Event = "mean") -> Callable[[F], F]:
     """Make a formula over K a public loss.
 
     Args:
         y_true: what the targets are.
         y_pred: what the predictions are.
         event: `"mean"` if the formula averages over the last axis, so that each element could be a sample of its own;
-            `"joint"` if the axis belongs together, as a distribution or a vector does.
+            `"joint"` if the axis belongs together, as a distribution or a vector does; `"element"` if it stays.
     """
 
     def decorate(formula: F) -> F:
@@ -385,8 +418,21 @@ class Loss:
     def _run(
         self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike, mask: TensorLike, *, parts: bool
     ) -> Any:
-        """Evaluate a custom `call`, whose facts are unknown: only ranks are matched, as Keras does."""
+        """Evaluate and reduce a custom `call`."""
         backend, (y_true, y_pred, sample_weight, mask) = arrive(y_true, y_pred, sample_weight, mask)
+        values, selection = self._selected(backend, y_true, y_pred, sample_weight, mask)
+        if parts:
+            return partial(values, selection, self.reduction)
+        result = reduce(values, selection, self.reduction)
+        return result if self.dtype is None else backend.cast(result, self.dtype)
+
+    def _selected(
+        self, backend: Backend, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Selection]:
+        """Return what `call` returns, 0 where it does not count, and what counts.
+
+        The facts of a custom `call` are unknown: only ranks are matched, as Keras does.
+        """
         y_pred = as_floats(y_pred, self.dtype)
         y_true, y_pred = match_ranks(y_true, y_pred)
         if tuple(y_true.shape) == tuple(y_pred.shape) or backend.is_floating(y_true):
@@ -404,10 +450,7 @@ class Loss:
         selection = select(sample_weight, mask, tuple(values.shape), backend.dtype(values))
         if selection.computed is not None:
             values = K.where(selection.computed, values, 0.0)
-        if parts:
-            return partial(values, selection, self.reduction)
-        result = reduce(values, selection, self.reduction)
-        return result if self.dtype is None else backend.cast(result, self.dtype)
+        return values, selection
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make an equal loss, as JSON-able values."""
