@@ -50,8 +50,8 @@ def _source(name: str, operation: FunctionType) -> str:
         find = "    b = active().backend\n"
     elif operands == tensors and len(tensors) == 1:
         find = f"    b = _owners.get(type({tensors[0]}))\n    if b is None:\n        b = {owner}\n"
-    elif operands == tensors and len(tensors) == 2:
-        x, y = tensors
+    elif operands == tensors and len(tensors) <= 3:  # of three, the first is the condition of `where`
+        x, y = tensors[-2:]
         mixed = f"type({y}) is not float and type({y}) is not type({x})"
         find = f"    b = _owners.get(type({x}))\n    if b is None or {mixed}:\n        b = {owner}\n"
     else:

@@ -28,6 +28,9 @@ from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 EPSILON = 1e-7
 """The default fuzz factor, as in Keras: probabilities are kept this far from 0 and 1."""
 
+_TINY = 1e-37
+"""Just above the smallest normal float32."""
+
 
 class Backend(ABC):
     """One framework, seen through the operations that losses and metrics need."""
@@ -157,7 +160,7 @@ class Backend(ABC):
     def stop_gradient(self, x: Tensor, /) -> Tensor:
         """Return `x`, treated as a constant by differentiation."""
 
-    def clip(self, x: Tensor, /, min_value: Tensor = None, max_value: Tensor = None) -> Tensor:
+    def clip(self, x: Tensor, /, min_value: float | None = None, max_value: float | None = None) -> Tensor:
         """Return `x` kept within `[min_value, max_value]`; None leaves a side open.
 
         Derivative: 1 inside and at the bounds, 0 outside. nan stays nan.
@@ -368,8 +371,8 @@ class Backend(ABC):
 
     def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
         """Return `output` divided by its sum over `axis` and clipped to `[1e-7, 1 - 1e-7]`."""
-        total = self.sum(output, axis, True)
-        return self.clip(output / self.where(total == 0, 1.0, total), EPSILON, 1.0 - EPSILON)
+        total = self.clip(self.sum(output, axis, True), _TINY)  # all zero: 0 / tiny, not 0 / 0
+        return self.clip(output / total, EPSILON, 1.0 - EPSILON)
 
     def in_top_k(self, targets: Tensor, predictions: Tensor, /, k: int) -> Tensor:
         """Whether, in each row of the 2-D `predictions`, fewer than `k` entries beat the one at `targets`. Ties count as hits."""

@@ -114,7 +114,7 @@ class NumpyBackend(Backend):
     def stop_gradient(self, x: Tensor, /) -> Tensor:
         return x
 
-    def clip(self, x: Tensor, /, min_value: Tensor = None, max_value: Tensor = None) -> Tensor:
+    def clip(self, x: Tensor, /, min_value: float | None = None, max_value: float | None = None) -> Tensor:
         if min_value is not None:
             x = np.maximum(x, min_value)
         if max_value is not None:

@@ -123,7 +123,7 @@ class TorchBackend(Backend):
     def stop_gradient(self, x: Tensor, /) -> Tensor:
         return x.detach()
 
-    def clip(self, x: Tensor, /, min_value: Tensor = None, max_value: Tensor = None) -> Tensor:
+    def clip(self, x: Tensor, /, min_value: float | None = None, max_value: float | None = None) -> Tensor:
         return x if min_value is None and max_value is None else torch.clamp(x, min_value, max_value)
 
     # ── Reductions ──────────────────────────────────────────────────────────────────────────────────────────

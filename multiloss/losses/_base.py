@@ -498,29 +498,38 @@ class LossFunctionWrapper(Loss):
         **parameters: Any,
     ) -> None:
         super().__init__(name if name is not None else getattr(fn, "__name__", None), reduction, dtype)
-        spec = spec_of(fn)
-        if spec is not None:
-            spec.bind((), parameters)
         self.fn = fn
-        self._parameters = tuple(parameters)
         for key, value in parameters.items():
-            setattr(self, key, value)
+            object.__setattr__(self, key, value)
+        self._bind(tuple(parameters))
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters passed to `fn`, as they are now."""
-        return {key: getattr(self, key) for key in self._parameters}
+    def _bind(self, names: tuple[str, ...]) -> None:
+        """Check the parameters and keep them by name, ready for the next call."""
+        given = {key: getattr(self, key) for key in names}
+        spec = spec_of(self.fn)
+        object.__setattr__(self, "_spec", spec)
+        object.__setattr__(self, "parameters", given)
+        object.__setattr__(self, "_bound", given if spec is None else spec.bind((), given))
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        object.__setattr__(self, key, value)
+        if key in self.__dict__.get("parameters", ()):
+            self._bind(tuple(self.parameters))
+
+    parameters: Mapping[str, Any]
+    """The parameters passed to `fn`, as they are now."""
+    _spec: LossSpec | None
+    _bound: Mapping[str, Any]
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return self.fn(y_true, y_pred, **self.parameters)
+        return self.fn(y_true, y_pred, **self._bound)
 
     def _run(
         self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike, mask: TensorLike, *, parts: bool
     ) -> Any:
-        spec = spec_of(self.fn)
+        spec, bound = self._spec, self._bound
         if spec is None:
             return super()._run(y_true, y_pred, sample_weight, mask, parts=parts)
-        bound = spec.bind((), self.parameters) if self._parameters else spec.defaults
         if sample_weight is None and mask is None and self.dtype is None and spec.target != "class index":
             owner = settled(y_true, y_pred)
             if owner is not None:
@@ -541,5 +550,5 @@ class LossFunctionWrapper(Loss):
         )
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config() | self.parameters
+        config = super().get_config() | dict(self.parameters)
         return config if type(self) is not LossFunctionWrapper else {"fn": self.fn} | config
