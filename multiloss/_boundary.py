@@ -19,6 +19,12 @@ from multiloss._typing import DType, Shape, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import Backend
 
+_REAL = ("float", "bfloat", "int", "uint", "bool", "longdouble")
+_REAL_EXPECTED = (
+    "Expected real numbers, integers or booleans. "
+    "Convert it first: text labels with sklearn.preprocessing.LabelEncoder, complex numbers by their parts."
+)
+
 # ── Arrival ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -45,10 +51,7 @@ def _convert(backend: Backend, x: TensorLike, like: Tensor, device: str | None) 
     if owner_of(x).is_host and hasattr(x, "dtype"):
         kind = x.dtype.kind
         if kind not in "biufV":  # V: bfloat16 and its kin from ml_dtypes
-            raise DTypeError(
-                f"Arrived: an array of dtype {x.dtype} and shape {x.shape}. Expected real numbers, integers or booleans. "
-                "Convert it first: text labels with sklearn.preprocessing.LabelEncoder, complex numbers by their parts."
-            )
+            raise DTypeError(f"Arrived: an array of dtype {x.dtype} and shape {x.shape}. {_REAL_EXPECTED}")
         return backend.asarray(x, like=like, device=device)
     # Numbers and lists: integers stay integers (they may be labels), everything else is floatx.
     try:
@@ -62,10 +65,17 @@ def _convert(backend: Backend, x: TensorLike, like: Tensor, device: str | None) 
 
 
 def _all_integers(x: TensorLike) -> bool:
+    """Whether nested lists hold integers only; every leaf is looked at, since a tensor among them would lose its gradient."""
     if isinstance(x, (list, tuple)):
-        return bool(x) and all(_all_integers(each) for each in x)
-    dtype = getattr(x, "dtype", None)
-    return isinstance(x, int) if dtype is None else not str(dtype).startswith(("float", "bfloat"))
+        integral = [_all_integers(each) for each in x]
+        return bool(integral) and all(integral)
+    if isinstance(x, (int, float)):
+        return isinstance(x, int)
+    if not owner_of(x).is_host:
+        raise DTypeError(
+            f"Arrived: a list of tensors ({type(x).__name__}). Expected one tensor: join them, for example with K.stack."
+        )
+    return getattr(getattr(x, "dtype", None), "kind", "O") in "biu"
 
 
 def settled(y_true: TensorLike, y_pred: TensorLike) -> Backend | None:
@@ -91,14 +101,14 @@ def as_floats(x: Tensor, dtype: DType | None = None) -> Tensor:
     integers and booleans become `floatx`. A requested result `dtype` of float64 widens it.
 
     Raises:
-        DTypeError: for complex numbers.
+        DTypeError: for complex numbers, text and objects.
     """
     owner = owner_of(x)
     if x.dtype in owner.full_precision and dtype != "float64":
         return x
     name = owner.dtype(x)
-    if name.startswith("complex"):
-        raise DTypeError(f"Arrived: {describe(x)}. Expected real numbers; pass real and imaginary parts as an axis.")
+    if not name.startswith(_REAL):
+        raise DTypeError(f"Arrived: {describe(x)}. {_REAL_EXPECTED}")
     if name in ("float64", "longdouble", "float128") or dtype == "float64":
         return owner.cast(x, "float64")
     if owner.is_floating(x) or floatx() != "float64":
@@ -110,11 +120,14 @@ def as_labels(labels: Tensor) -> Tensor:
     """Return class indices as integers. Integers are never cast; floats are accepted if they are whole numbers.
 
     Raises:
-        LabelError: for a fraction, where values are at hand.
+        DTypeError: for complex numbers, text and objects.
     """
     owner = owner_of(labels)
     if not owner.is_floating(labels):
-        return owner.cast(labels, "int32") if owner.dtype(labels) == "bool" else labels
+        name = owner.dtype(labels)
+        if not name.startswith(_REAL):
+            raise DTypeError(f"Arrived: {describe(labels)}. {_REAL_EXPECTED}")
+        return owner.cast(labels, "int32") if name == "bool" else labels
     return owner.cast(labels, "int64")
 
 
