@@ -53,7 +53,10 @@ def value_and_grad(
         selected = [args[position] for position in positions]
         # Nested lists are host data where a loss takes them, and a structure of parameters elsewhere.
         flatten, rebuild = (list, lambda _, new: new) if is_loss else (leaves, unflatten)
-        backend, variables = arrive(*flatten(selected))
+        flat_selected = flatten(selected)
+        beside = [*args, *kwargs.values()] if is_loss else []  # they too decide whose call it is
+        backend, arrived = arrive(*flat_selected, *beside)
+        variables = arrived[: len(flat_selected)]
         if not backend.differentiable:
             raise NotSupportedError(f"The backend {backend.name!r} cannot differentiate. Use numpy, torch or jax.")
         variables = [x if backend.is_floating(x) else as_floats(x) for x in variables]
