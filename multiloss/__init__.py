@@ -1,6 +1,6 @@
 """multiloss: losses and metrics written once, run by NumPy, PyTorch or JAX."""
 
-from multiloss import backend, losses
+from multiloss import backend, constraints, losses, regularizers, utils
 from multiloss._registry import available_backends, get_backend, set_backend, use_backend
 from multiloss.transforms import grad, jit, value_and_grad
 
@@ -8,11 +8,14 @@ __version__ = "0.1.0"
 __all__ = [
     "available_backends",
     "backend",
+    "constraints",
     "get_backend",
     "grad",
     "jit",
     "losses",
+    "regularizers",
     "set_backend",
     "use_backend",
+    "utils",
     "value_and_grad",
 ]

@@ -258,10 +258,10 @@ def check_labels(labels: Any, classes: int, *, ignore_class: int | None = None, 
         bad &= selected
     if not bad.any():
         return
-    first = tuple(int(axis[0]) for axis in bad.nonzero())
-    where = first[0] if len(first) == 1 else first
+    first = tuple(int(axis[0]) for axis in bad.nonzero()) if bad.ndim else ()
+    where = f"[{', '.join(map(str, first))}]" if first else ""
     raise LabelError(
-        f"y_true[{where}] is {labels[first]}, and y_pred has {classes} classes. Expected whole numbers from 0 to "
+        f"y_true{where} is {labels[first]}, and y_pred has {classes} classes. Expected whole numbers from 0 to "
         f"{classes - 1}" + (f" (or ignore_class={ignore_class})" if ignore_class is not None else "") + ". "
         "Shift or re-encode the labels, or leave entries out with mask= or ignore_class=."
     )

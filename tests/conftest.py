@@ -137,6 +137,21 @@ def host() -> Callable[[Any], Any]:
 
 
 @pytest.fixture
+def compiled(backend: Backend) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A function as the framework traces it, in one graph: `jax.jit`, `torch.compile` up to code generation, or as it is."""
+
+    def compile(fn: Callable[..., Any]) -> Callable[..., Any]:
+        if backend.name != "torch":
+            return backend.jit(fn)
+        import torch
+
+        torch.compiler.reset()
+        return torch.compile(fn, fullgraph=True, backend="eager")
+
+    return compile
+
+
+@pytest.fixture
 def xp(backend: Backend) -> Any:
     return importlib.import_module({"jax": "jax.numpy"}.get(backend.name, backend.name))
 

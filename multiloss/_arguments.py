@@ -1,0 +1,39 @@
+"""Checks of the plain numbers that regularizers and constraints are made with."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+from multiloss._errors import ArgumentError
+
+
+def number(
+    owner: str,
+    name: str,
+    value: Any,
+    default: float,
+    *,
+    maximum: float = math.inf,
+    old_name: tuple[str, Any] | None = None,
+) -> float:
+    """Return `value` as a finite float of at least 0 and at most `maximum`; None stands for `default`, as in Keras.
+
+    `old_name` is Keras 2's spelling of the same argument with what arrived under it; None means nothing did.
+
+    Raises:
+        ArgumentError: for anything else, and for an argument given under both of its names.
+    """
+    if old_name is not None and old_name[1] is not None:
+        if value is not None and value != default:
+            raise ArgumentError(
+                f"{owner}: {name}={value!r} and {old_name[0]}={old_name[1]!r} are the same argument. Give {name} alone."
+            )
+        name, value = old_name
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= maximum or math.isinf(value):
+        expected = "a finite number of at least 0" if math.isinf(maximum) else f"a number from 0 to {maximum:g}"
+        raise ArgumentError(f"{owner}: {name}={value!r} is not allowed. Expected {expected}.")
+    return float(value)
