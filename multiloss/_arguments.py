@@ -33,7 +33,8 @@ def number(
         name, value = old_name
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= maximum or math.isinf(value):
+    plain = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not 0 <= plain <= maximum or math.isinf(plain):
         expected = "a finite number of at least 0" if math.isinf(maximum) else f"a number from 0 to {maximum:g}"
         raise ArgumentError(f"{owner}: {name}={value!r} is not allowed. Expected {expected}.")
-    return float(value)
+    return plain

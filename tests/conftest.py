@@ -140,7 +140,7 @@ def host() -> Callable[[Any], Any]:
 def compiled(backend: Backend) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A function as the framework traces it, in one graph: `jax.jit`, `torch.compile` up to code generation, or as it is."""
 
-    def compile(fn: Callable[..., Any]) -> Callable[..., Any]:
+    def trace(fn: Callable[..., Any]) -> Callable[..., Any]:
         if backend.name != "torch":
             return backend.jit(fn)
         import torch
@@ -148,7 +148,7 @@ def compiled(backend: Backend) -> Callable[[Callable[..., Any]], Callable[..., A
         torch.compiler.reset()
         return torch.compile(fn, fullgraph=True, backend="eager")
 
-    return compile
+    return trace
 
 
 @pytest.fixture
