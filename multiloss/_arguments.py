@@ -33,7 +33,7 @@ def number(
         name, value = old_name
     if value is None:
         return default
-    plain = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    plain = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
     if not 0 <= plain <= maximum or math.isinf(plain):
         expected = "a finite number of at least 0" if math.isinf(maximum) else f"a number from 0 to {maximum:g}"
         raise ArgumentError(f"{owner}: {name}={value!r} is not allowed. Expected {expected}.")
