@@ -117,18 +117,18 @@ def as_floats(x: Tensor, dtype: DType | None = None) -> Tensor:
 
 
 def as_labels(labels: Tensor) -> Tensor:
-    """Return class indices as integers. Integers are never cast; floats are accepted if they are whole numbers.
+    """Return class indices as integers. Integers are never cast; floats that are whole numbers become integers.
 
-    Raises:
-        DTypeError: for complex numbers, text and objects.
+    A fraction or nan becomes an index that no number of classes contains, so that it is reported as out of range.
     """
     owner = owner_of(labels)
     if not owner.is_floating(labels):
-        name = owner.dtype(labels)
-        if not name.startswith(_REAL):
-            raise DTypeError(f"Arrived: {describe(labels)}. {_REAL_EXPECTED}")
-        return owner.cast(labels, "int32") if name == "bool" else labels
-    return owner.cast(labels, "int64")
+        return owner.cast(labels, "int32") if owner.dtype(labels) == "bool" else labels
+    indices = owner.cast(labels, "int64")
+    return owner.where(owner.cast(indices, owner.dtype(labels)) == labels, indices, _NO_CLASS)
+
+
+_NO_CLASS = -(2**31)
 
 
 # ── Shapes ──────────────────────────────────────────────────────────────────────────────────────────────────────
