@@ -315,7 +315,13 @@ class Backend(ABC):
 
     def log_softmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
         """Return `x - logsumexp(x)`: log-probabilities from logits."""
-        return x - self.logsumexp(x, axis, True)
+        x = self._centred(x, axis)
+        return x - self.log(self.sum(self.exp(x), axis, True))
+
+    def _centred(self, x: Tensor, axis: Axis) -> Tensor:
+        """Return `x` minus its largest element, so that log-probabilities keep their digits however large `x` is."""
+        largest = self.stop_gradient(self.max(x, axis, True))
+        return x - self.where(self.isfinite(largest), largest, 0.0)
 
     def softmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
         """Return probabilities from logits."""
@@ -329,7 +335,7 @@ class Backend(ABC):
         largest = self.stop_gradient(self.max(self.abs(x), axis, True))
         x = x / self.where(largest == 0, 1.0, largest)
         squared = self.sum(self.square(x), axis, True)
-        return x / self.sqrt(self.where(squared == 0, 1.0, squared))
+        return x / self.sqrt(self.where(squared == 0, float("inf"), squared))
 
     def binary_crossentropy(self, target: Tensor, output: Tensor, /, from_logits: bool = False) -> Tensor:
         """Return `-target * log(p) - (1 - target) * log(1 - p)` for each element.
@@ -364,8 +370,9 @@ class Backend(ABC):
         """Return `-log(q[target])`: `categorical_crossentropy` of integer `target`, without a one-hot tensor."""
         index = self.expand_dims(target, axis)
         if from_logits:
+            output = self._centred(output, axis)
             chosen = self.take_along_axis(output, index, axis)
-            return self.squeeze(self.logsumexp(output, axis, True) - chosen, axis)
+            return self.squeeze(self.log(self.sum(self.exp(output), axis, True)) - chosen, axis)
         q = self.take_along_axis(self.normalized_probabilities(output, axis), index, axis)
         return -self.squeeze(self.log(q), axis)
 

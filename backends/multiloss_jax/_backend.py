@@ -104,7 +104,9 @@ class JaxBackend(Backend):
         return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, x)))
 
     def power(self, x: Tensor, /, exponent: Tensor) -> Tensor:
-        zero = x == 0  # JAX's derivative there is infinite for exponents below 1
+        if isinstance(exponent, (int, float)) and exponent >= 1:
+            return jnp.power(x, exponent)
+        zero = (x == 0) & (exponent < 1)  # JAX's derivative there is infinite
         at_zero = jnp.power(jax.lax.stop_gradient(x), exponent)
         return jnp.where(zero, at_zero, jnp.power(jnp.where(zero, 1.0, x), exponent))
 

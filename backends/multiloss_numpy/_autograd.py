@@ -112,8 +112,9 @@ class AutogradBackend(NumpyBackend):
     minimum = staticmethod(anp.minimum)
 
     def power(self, x: Tensor, /, exponent: Tensor) -> Tensor:
-        # The derivative at 0 is infinite for exponents below 1 and nan inside autograd's log: leave 0 out.
-        zero = _strip(x) == 0
+        if isinstance(exponent, (int, float)) and exponent >= 1:
+            return anp.power(x, exponent)
+        zero = (_strip(x) == 0) & (_strip(exponent) < 1)  # the derivative there is infinite
         return anp.where(zero, np.power(_strip(x), _strip(exponent)), anp.power(anp.where(zero, 1.0, x), exponent))
 
     def where(self, condition: Tensor, x: Tensor, y: Tensor, /) -> Tensor:
@@ -165,7 +166,8 @@ class AutogradBackend(NumpyBackend):
         return anp.squeeze(x, axis)
 
     def broadcast_to(self, x: Tensor, /, shape: Shape) -> Tensor:
-        return anp.broadcast_to(x, tuple(shape))
+        leading = (1,) * (len(shape) - x.ndim)  # autograd differentiates no new axes
+        return anp.broadcast_to(anp.reshape(x, leading + x.shape), tuple(shape))
 
     def moveaxis(self, x: Tensor, /, source: int, destination: int) -> Tensor:
         return anp.moveaxis(x, source, destination)
@@ -194,14 +196,21 @@ def value_and_grad(
 ) -> tuple[Tensor, list[Any], list[Tensor]]:
     """See `Backend.value_and_grad`."""
     auxiliary: list[Any] = []
+    constant: list[Any] = []
 
     def scalar(boxes: tuple[Tensor, ...]) -> Tensor:
         value, aux = fn(list(boxes))
         auxiliary.extend(_strip(each) for each in aux)
-        return value
+        if isinstance(value, ArrayBox):
+            return value
+        constant.append(value)  # nothing depends on the leaves, of which autograd would warn
+        return anp.sum(boxes[0])
 
-    pullback, value = make_vjp(scalar, tuple(leaves))
-    gradients = pullback(vspace(value).ones())
+    with np.errstate(all="ignore"):  # as in NumpyBackend.run, for the way back
+        pullback, value = make_vjp(scalar, tuple(leaves))
+        if constant:
+            return constant[0], auxiliary, [np.zeros_like(leaf) for leaf in leaves]
+        gradients = pullback(vspace(value).ones())
     return value, auxiliary, [np.asarray(gradient) for gradient in gradients]
 
 

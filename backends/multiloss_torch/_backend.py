@@ -114,7 +114,9 @@ class TorchBackend(Backend):
         return torch.minimum(*_both(x, y))
 
     def power(self, x: Tensor, /, exponent: Tensor) -> Tensor:
-        zero = x == 0  # torch's derivative there is infinite for exponents below 1
+        if isinstance(exponent, (int, float)) and exponent >= 1:
+            return torch.pow(x, exponent)
+        zero = (x == 0) & (exponent < 1)  # torch's derivative there is infinite
         return torch.where(zero, torch.pow(x.detach(), exponent), torch.pow(torch.where(zero, 1.0, x), exponent))
 
     def where(self, condition: Tensor, x: Tensor, y: Tensor, /) -> Tensor:
