@@ -1,0 +1,46 @@
+"""What a backend must do, as tests that any backend runs unchanged, and the table of tolerances.
+
+    import pytest
+    from multiloss.testing import BackendConformance
+    import multiloss_mine
+
+    class TestMine(BackendConformance):
+        @pytest.fixture
+        def backend(self):
+            return multiloss_mine.backend
+
+Needs pytest and NumPy, and the backend's framework.
+"""
+
+from multiloss.testing._kinks import KinkCase, kink_cases
+from multiloss.testing._losses import (
+    PARAMETER_VALUES,
+    LossCase,
+    example,
+    loss_cases,
+    public_loss_classes,
+    public_losses,
+    variants,
+)
+from multiloss.testing._operations import OperationCase, operation_cases
+from multiloss.testing._suite import BackendConformance
+from multiloss.testing._tolerance import DIFFERENCES, TOLERANCES, Tolerance, assert_close
+
+__all__ = [
+    "DIFFERENCES",
+    "PARAMETER_VALUES",
+    "TOLERANCES",
+    "BackendConformance",
+    "KinkCase",
+    "LossCase",
+    "OperationCase",
+    "Tolerance",
+    "assert_close",
+    "example",
+    "kink_cases",
+    "loss_cases",
+    "operation_cases",
+    "public_loss_classes",
+    "public_losses",
+    "variants",
+]

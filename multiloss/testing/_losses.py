@@ -1,0 +1,151 @@
+"""Cases for every public loss, made from the facts declared beside it; a new loss is covered by being registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import multiloss.losses
+from multiloss.losses._base import LossFunctionWrapper, LossSpec, spec_of
+
+Array = Any
+
+PARAMETER_VALUES: Mapping[str, tuple[Any, ...]] = {
+    "alpha": (0.7,),
+    "apply_class_balancing": (True,),
+    "axis": (0,),
+    "delta": (0.5,),
+    "from_logits": (True,),
+    "gamma": (0.5, 3.0),
+    "ignore_class": (1,),
+    "label_smoothing": (0.2,),
+}
+"""For each parameter, values other than its default that must be able to change a loss."""
+
+
+def public_losses() -> dict[str, Any]:
+    """Return the public loss functions by name, each once.
+
+    >>> "mean_squared_error" in public_losses(), "mse" in public_losses()
+    (True, False)
+    """
+    found = (getattr(multiloss.losses, name) for name in multiloss.losses.__all__)
+    return {spec.name: fn for fn in found if (spec := spec_of(fn)) is not None}
+
+
+def public_loss_classes() -> dict[str, Any]:
+    """Return the public loss classes by name, each once, without the two base classes."""
+    found = (getattr(multiloss.losses, name) for name in multiloss.losses.__all__)
+    return {
+        each.__name__: each
+        for each in found
+        if isinstance(each, type) and issubclass(each, LossFunctionWrapper) and each is not LossFunctionWrapper
+    }
+
+
+def example(spec: LossSpec, shape: tuple[int, ...], parameters: Mapping[str, Any] | None = None, seed: int = 0) -> Any:
+    """Return random `(y_true, y_pred)` that the loss is made for, as float64 (or int64) NumPy arrays.
+
+    `shape` is that of the predictions; predictions stay away from kinks and from saturation.
+
+    >>> y_true, y_pred = example(spec_of(multiloss.losses.sparse_categorical_crossentropy), (5, 3))
+    >>> y_true.shape, y_pred.shape
+    ((5,), (5, 3))
+    """
+    given = {**spec.defaults, **(parameters or {})}
+    rng = np.random.default_rng(seed)
+    axis = given.get("axis", -1)
+    classes = shape[axis] if shape else 1
+    samples = tuple(np.delete(np.array(shape, int), axis)) if shape else ()
+    y_pred = rng.normal(size=shape)
+    if spec.prediction == "positive":
+        y_pred = rng.uniform(0.2, 3.0, size=shape)
+    elif spec.prediction in ("probability or logit", "distribution or logits") and not given.get("from_logits"):
+        y_pred = rng.uniform(0.05, 0.95, size=shape)
+        if spec.prediction == "distribution or logits":
+            y_pred = y_pred / y_pred.sum(axis, keepdims=True)
+    if spec.target == "class index":
+        return rng.integers(0, classes, size=samples), y_pred
+    if spec.target == "one-hot":
+        hot = rng.integers(0, classes, size=samples)[..., None] == np.arange(classes)
+        return np.moveaxis(hot, -1, axis).astype(float), y_pred
+    if spec.target == "sign":
+        return np.sign(rng.normal(size=shape)), y_pred
+    if spec.target == "probability":
+        return rng.uniform(0.05, 0.95, size=shape), y_pred
+    if spec.target == "positive":
+        return rng.uniform(0.2, 3.0, size=shape), y_pred
+    return rng.normal(size=shape), y_pred
+
+
+def variants(spec: LossSpec) -> list[dict[str, Any]]:
+    """Return the defaults, and for each parameter its other values one at a time.
+
+    Raises:
+        LookupError: for a parameter that `PARAMETER_VALUES` does not know.
+    """
+    unknown = spec.defaults.keys() - PARAMETER_VALUES.keys()
+    if unknown:
+        raise LookupError(
+            f"{spec.name} has parameters {sorted(unknown)} without an entry in multiloss.testing.PARAMETER_VALUES. "
+            "Add values other than the default, so that the contract tests can see them act."
+        )
+    return [{}, *({name: value} for name in spec.defaults for value in PARAMETER_VALUES[name])]
+
+
+@dataclass(frozen=True)
+class LossCase:
+    """One call of one loss function."""
+
+    loss: str
+    about: str
+    y_true: Array
+    y_pred: Array
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    saturated: bool = False
+    """Whether probabilities are clipped, whose bounds are other numbers in other dtypes; then float64 has no say."""
+
+    def __str__(self) -> str:
+        chosen = "".join(f"-{key}={value}" for key, value in self.parameters.items())
+        return f"{self.loss}-{self.about}{chosen}".replace(" ", "_")
+
+
+def _edges(spec: LossSpec) -> Iterator[LossCase]:
+    """Yield inputs at which formulas break: perfect predictions, zeros, extremes."""
+    y_true, _ = example(spec, (5, 4))
+    if spec.target != "class index":
+        y_pred = np.array(y_true, float)
+        yield LossCase(spec.name, "perfect", y_true, y_pred, saturated=spec.target in ("one-hot", "sign"))
+    zeros = np.zeros((5, 4))
+    yield LossCase(spec.name, "zero predictions", y_true, zeros, saturated=True)
+    if spec.defaults.keys() & {"from_logits"}:
+        far = 1e4 * np.sign(np.random.default_rng(1).normal(size=(5, 4)))
+        yield LossCase(spec.name, "far logits", y_true, far, {"from_logits": True})
+        yield LossCase(spec.name, "zero logits", y_true, zeros, {"from_logits": True})
+        if spec.target == "probability":
+            yield LossCase(spec.name, "far logits hard labels", np.round(y_true), far, {"from_logits": True})
+            yield LossCase(spec.name, "saturated", np.round(y_true), (far > 0) * 1.0, saturated=True)
+        else:
+            hot = np.eye(4)[[0, 1, 2, 3, 0]]
+            yield LossCase(spec.name, "saturated", y_true, hot, saturated=True)
+    elif spec.prediction in ("real", "margin"):
+        yield LossCase(spec.name, "large", y_true, 1e3 * np.random.default_rng(1).normal(size=(5, 4)))
+
+
+def loss_cases() -> list[LossCase]:
+    """Return cases for every public loss: several shapes, every parameter, and edge values."""
+    cases: list[LossCase] = []
+    for name, fn in public_losses().items():
+        spec = spec_of(fn)
+        assert spec is not None
+        for parameters in variants(spec):
+            y_true, y_pred = example(spec, (5, 4), parameters)
+            cases.append(LossCase(name, "matrix", y_true, y_pred, parameters))
+        for about, shape in (("sequence", (2, 3, 4)), ("one row", (1, 3))):
+            y_true, y_pred = example(spec, shape)
+            cases.append(LossCase(name, about, y_true, y_pred))
+        cases += _edges(spec)
+    return cases

@@ -1,0 +1,334 @@
+"""One table of cases for the operations of the interface: inputs, and what NumPy gives for them in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from multiloss.interface import EPSILON
+
+Array = Any
+
+INF, NAN = float("inf"), float("nan")
+LINE = np.array(
+    [-INF, -1e4, -30.0, -2.5, -1.0, -0.5, -1e-8, -0.0, 0.0, 1e-8, 0.5, 1.0, 2.5, 30.0, 1e4, INF, NAN],
+)
+"""Values at which elementwise operations go wrong."""
+
+_rng = np.random.default_rng(0)
+SMOOTH = _rng.normal(size=(3, 4))
+OTHER = _rng.normal(size=(3, 4))
+CUBE = _rng.normal(size=(2, 3, 4))
+POSITIVE = _rng.uniform(0.2, 3.0, size=(3, 4))
+PROBABILITY = _rng.uniform(0.05, 0.95, size=(3, 4))
+SIMPLEX = PROBABILITY / PROBABILITY.sum(-1, keepdims=True)
+FLAGS = np.array([[True, False, True], [False, False, True]])
+
+
+@dataclass(frozen=True)
+class OperationCase:
+    """One call of one operation. Floating inputs are cast to the dtype under test."""
+
+    operation: str
+    about: str
+    inputs: tuple[Any, ...]
+    reference: Callable[..., Array]
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    result: str = "same"
+    """The dtype that comes out: that of the floating inputs, `"bool"`, `"integer"`, or a name."""
+    smooth: tuple[int, ...] = ()
+    """The inputs whose gradient is compared with central differences."""
+    packed: bool = False
+    """Whether the inputs are passed as one list."""
+
+    def __str__(self) -> str:
+        return f"{self.operation}-{self.about}".replace(" ", "_")
+
+    def call(self, operation: Callable[..., Any], inputs: Sequence[Any]) -> Any:
+        """Return what `operation` gives for the inputs of this case."""
+        return operation(list(inputs), **self.keywords) if self.packed else operation(*inputs, **self.keywords)
+
+
+# ── References where NumPy has no function of its own ───────────────────────────────────────────────────────────
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.where(x >= 0, 1 / (1 + np.exp(-x)), np.exp(x) / (1 + np.exp(x)))
+
+
+def _softplus(x: Array) -> Array:
+    return np.logaddexp(x, 0.0)
+
+
+def _logsumexp(x: Array, axis: Any = -1, keepdims: bool = False) -> Array:
+    reduce: Callable[..., Array] = np.logaddexp.reduce
+    return reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _l2_normalize(x: Array, axis: Any = -1) -> Array:
+    norm = np.sqrt(np.sum(np.square(x), axis, keepdims=True))
+    return np.where(norm == 0, 0.0, x / np.where(norm == 0, 1.0, norm))
+
+
+def _binary_crossentropy(target: Array, output: Array, from_logits: bool = False) -> Array:
+    if from_logits:
+        positive, negative = target * _softplus(-output), (1 - target) * _softplus(output)
+        return np.where(target == 0, 0.0, positive) + np.where(target == 1, 0.0, negative)
+    p = np.clip(output, EPSILON, 1 - EPSILON)
+    return -(target * np.log(p) + (1 - target) * np.log(1 - p))
+
+
+def _normalized(output: Array, axis: int = -1) -> Array:
+    total = output.sum(axis, keepdims=True)
+    return np.clip(output / np.where(total == 0, 1.0, total), EPSILON, 1 - EPSILON)
+
+
+def _log_softmax(x: Array, axis: int = -1) -> Array:
+    return x - _logsumexp(x, axis, True)
+
+
+def _categorical(target: Array, output: Array, from_logits: bool = False, axis: int = -1) -> Array:
+    log_q = _log_softmax(output, axis) if from_logits else np.log(_normalized(output, axis))
+    return -np.sum(np.where(target == 0, 0.0, target * log_q), axis)
+
+
+def _sparse(target: Array, output: Array, from_logits: bool = False, axis: int = -1) -> Array:
+    log_q = _log_softmax(output, axis) if from_logits else np.log(_normalized(output, axis))
+    return -np.squeeze(np.take_along_axis(log_q, np.expand_dims(target, axis), axis), axis)
+
+
+def _clip(x: Array, low: Any = None, high: Any = None) -> Array:
+    return x if low is None and high is None else np.clip(x, low, high)
+
+
+def _argsort(x: Array, axis: int = -1) -> Array:
+    return np.argsort(x, axis, kind="stable")
+
+
+def _one_hot(indices: Array, num_classes: int, axis: int = -1, dtype: str = "float32") -> Array:
+    hot = indices[..., None] == np.arange(num_classes)
+    return np.moveaxis(hot, -1, axis).astype(dtype)
+
+
+def _in_top_k(targets: Array, predictions: Array, k: int) -> Array:
+    chosen = predictions[np.arange(len(targets)), targets]
+    return np.isfinite(chosen) & ((predictions > chosen[:, None]).sum(-1) < k)
+
+
+def _segment_sum(x: Array, segments: Array, num_segments: int) -> Array:
+    total = np.zeros(num_segments, np.int64 if x.dtype == bool else x.dtype)
+    np.add.at(total, segments, x)
+    return total
+
+
+def _multiply_no_nan(weight: Array, x: Array) -> Array:
+    return np.where(weight == 0, 0.0, weight * x)
+
+
+def _divide_no_nan(x: Array, y: Array) -> Array:
+    return np.where(y == 0, 0.0, x / np.where(y == 0, 1.0, y))
+
+
+# ── Elementwise ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _elementwise() -> Iterator[OperationCase]:
+    above_minus_one = LINE[(LINE >= -1) | np.isnan(LINE)]
+    unary: dict[str, tuple[Callable[..., Array], Array, Array]] = {
+        "abs": (np.abs, LINE, SMOOTH),
+        "sign": (np.sign, LINE[~np.isnan(LINE)], SMOOTH),
+        "square": (np.square, LINE, SMOOTH),
+        "sqrt": (np.sqrt, LINE, POSITIVE),
+        "exp": (np.exp, LINE, SMOOTH),
+        "expm1": (np.expm1, LINE, SMOOTH),
+        "log": (np.log, LINE, POSITIVE),
+        "log1p": (np.log1p, above_minus_one, POSITIVE),
+        "tanh": (np.tanh, LINE, SMOOTH),
+        "sigmoid": (_sigmoid, LINE, SMOOTH),
+        "softplus": (_softplus, LINE, SMOOTH),
+        "log_sigmoid": (lambda x: -_softplus(-x), LINE, SMOOTH),
+        "relu": (lambda x: np.maximum(x, 0.0), LINE, SMOOTH),
+    }
+    for name, (reference, line, smooth) in unary.items():
+        yield OperationCase(name, "edge values", (line,), reference)
+        yield OperationCase(name, "matrix", (smooth,), reference, smooth=(0,))
+        yield OperationCase(name, "scalar", (smooth[0, 0],), reference)
+        yield OperationCase(name, "empty", (np.zeros((0, 3)),), reference)
+    for name in ("isnan", "isfinite"):
+        yield OperationCase(name, "edge values", (LINE,), getattr(np, name), result="bool")
+    yield OperationCase("stop_gradient", "edge values", (LINE,), lambda x: x)
+    left, right = (each.ravel() for each in np.meshgrid(LINE, LINE))
+    for name in ("maximum", "minimum"):
+        numpy_function = getattr(np, name)
+        yield OperationCase(name, "edge values", (left, right), numpy_function)
+        yield OperationCase(name, "matrices", (SMOOTH, OTHER), numpy_function, smooth=(0, 1))
+        yield OperationCase(name, "a number on the right", (LINE, 0.5), numpy_function)
+        yield OperationCase(name, "a number on the left", (0.5, SMOOTH), numpy_function, smooth=(1,))
+    for exponent in (0.0, 0.5, 1.0, 2.0, 3.7):
+        at_least_0 = np.array([0.0, 1e-8, 0.5, 1.0, 2.5, 30.0, INF, NAN])
+        yield OperationCase("power", f"exponent {exponent}", (at_least_0, exponent), np.power)
+        yield OperationCase("power", f"exponent {exponent} smooth", (POSITIVE, exponent), np.power, smooth=(0,))
+    yield OperationCase("power", "matrices", (POSITIVE, OTHER), np.power, smooth=(0, 1))
+    yield OperationCase("where", "matrices", (SMOOTH > 0, SMOOTH, OTHER), np.where, smooth=(1, 2))
+    yield OperationCase("where", "a number on the right", (SMOOTH > 0, SMOOTH, 0.0), np.where, smooth=(1,))
+    yield OperationCase("where", "a number on the left", (SMOOTH > 0, 1.0, SMOOTH), np.where, smooth=(2,))
+    for about, bounds in {"both": (-1.0, 0.5), "below": (-1.0, None), "above": (None, 0.5), "open": ()}.items():
+        yield OperationCase("clip", f"{about} edge values", (LINE, *bounds), _clip)
+        yield OperationCase("clip", about, (SMOOTH, *bounds), _clip, smooth=(0,))
+    yield OperationCase("divide_no_nan", "edge values", (left, right), _divide_no_nan)
+    yield OperationCase("divide_no_nan", "matrices", (SMOOTH, OTHER), _divide_no_nan, smooth=(0, 1))
+    yield OperationCase("multiply_no_nan", "edge values", (left, right), _multiply_no_nan)
+    yield OperationCase("multiply_no_nan", "matrices", (SMOOTH, OTHER), _multiply_no_nan, smooth=(0, 1))
+
+
+# ── Reductions, sorting, selecting ──────────────────────────────────────────────────────────────────────────────
+
+
+def _reductions() -> Iterator[OperationCase]:
+    axes: list[Any] = [None, 0, -1, (0, 2), (-1, 0)]
+    for name in ("sum", "mean", "max", "min"):
+        for axis in axes:
+            keywords = {"axis": axis, "keepdims": axis in (None, (0, 2))}
+            yield OperationCase(name, f"axis {axis}", (CUBE,), getattr(np, name), keywords, smooth=(0,))
+            keywords = {"axis": axis, "keepdims": not keywords["keepdims"]}
+            yield OperationCase(name, f"axis {axis} otherwise", (CUBE,), getattr(np, name), keywords)
+        yield OperationCase(name, "scalar", (np.float64(2.5),), getattr(np, name))
+        with_nan = np.array([[1.0, NAN], [INF, 2.0], [-INF, -INF]])
+        yield OperationCase(name, "not finite", (with_nan,), getattr(np, name), {"axis": -1})
+    yield OperationCase("sum", "nothing", (np.zeros((0, 3)),), np.sum, {"axis": 0})
+    yield OperationCase("sum", "integers", (np.array([1, 2, 3], np.int32),), np.sum, result="integer")
+    yield OperationCase("sum", "booleans", (FLAGS,), np.sum, {"axis": -1}, result="integer")
+    for name in ("any", "all"):
+        for axis in (None, 0, -1):
+            yield OperationCase(name, f"axis {axis}", (FLAGS,), getattr(np, name), {"axis": axis}, result="bool")
+        kept = {"axis": 0, "keepdims": True}
+        yield OperationCase(name, "keepdims", (FLAGS,), getattr(np, name), kept, result="bool")
+        yield OperationCase(name, "nothing", (np.zeros((0, 2), bool),), getattr(np, name), {"axis": 0}, result="bool")
+    for axis in (-1, (0, 1), (1, -1)):
+        for keepdims in (False, True):
+            keywords = {"axis": axis, "keepdims": keepdims}
+            yield OperationCase("logsumexp", f"axis {axis} {keepdims}", (CUBE,), _logsumexp, keywords, smooth=(0,))
+    extremes = np.array([[1e4, 1e4, -1e4], [-INF, 0.0, 1.0], [-INF, -INF, -INF], [INF, 0.0, 1.0], [NAN, 0.0, 1.0]])
+    yield OperationCase("logsumexp", "edge values", (extremes,), _logsumexp)
+    tied = np.array([[1.0, 3.0, 3.0, 0.0], [2.0, 2.0, -1.0, 2.0]])
+    for axis in (-1, 0):
+        yield OperationCase("argmax", f"axis {axis}", (tied,), np.argmax, {"axis": axis}, result="integer")
+        yield OperationCase("cumsum", f"axis {axis}", (CUBE,), np.cumsum, {"axis": axis}, smooth=(0,))
+        yield OperationCase("argsort", f"axis {axis}", (tied,), _argsort, {"axis": axis}, result="integer")
+    repeated = np.array([[1, 1, 0], [3, 2, 2], [0, 0, 0]])
+    yield OperationCase(
+        "take_along_axis", "repeated indices", (SMOOTH, repeated), np.take_along_axis, {"axis": -1}, smooth=(0,)
+    )
+    first = np.array([[0, 2, 1, 1]])
+    yield OperationCase("take_along_axis", "axis 0", (SMOOTH, first), np.take_along_axis, {"axis": 0}, smooth=(0,))
+    edges = np.array([0.0, 0.5, 0.5, 1.0])
+    values = np.array([-1.0, 0.0, 0.25, 0.5, 1.0, 2.0])
+    for side in ("left", "right"):
+        yield OperationCase(
+            "searchsorted", side, (edges, values), np.searchsorted, {"side": side}, result="integer"
+        )  # fmt: skip
+    segments = np.array([2, 0, 2, 3])
+    numbers = SMOOTH[0]
+    yield OperationCase(
+        "segment_sum", "floats", (numbers, segments), _segment_sum, {"num_segments": 5}, smooth=(0,)
+    )  # fmt: skip
+    flags = np.array([True, True, True, False])
+    yield OperationCase(
+        "segment_sum", "booleans", (flags, segments), _segment_sum, {"num_segments": 4}, result="integer"
+    )
+
+
+# ── Shape and creation ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _shapes() -> Iterator[OperationCase]:
+    ones = SMOOTH[:, None, :, None]
+    singles: list[tuple[str, Array, Callable[..., Array], list[dict[str, Any]]]] = [
+        ("reshape", CUBE, np.reshape, [{"shape": (6, 4)}, {"shape": (-1,)}, {"shape": (4, -1, 2)}]),
+        ("expand_dims", SMOOTH, np.expand_dims, [{"axis": 0}, {"axis": -1}, {"axis": 1}]),
+        ("squeeze", ones, np.squeeze, [{}, {"axis": -1}, {"axis": (1, 3)}]),
+        ("broadcast_to", SMOOTH[:, None], np.broadcast_to, [{"shape": (3, 2, 4)}, {"shape": (2, 3, 2, 4)}]),
+        ("moveaxis", CUBE, np.moveaxis, [{"source": 0, "destination": -1}, {"source": -1, "destination": 1}]),
+    ]
+    for name, x, reference, variants in singles:
+        for keywords in variants:
+            about = " ".join(str(value) for value in keywords.values()) or "all"
+            yield OperationCase(name, about, (x,), reference, keywords, smooth=(0,))
+    yield OperationCase("reshape", "to a scalar", (SMOOTH[:1, :1],), np.reshape, {"shape": ()})
+    for name, reference in (("concatenate", np.concatenate), ("stack", np.stack)):
+        for axis in (0, -1):
+            yield OperationCase(
+                name, f"axis {axis}", (SMOOTH, OTHER), reference, {"axis": axis}, smooth=(0, 1), packed=True
+            )
+    yield OperationCase("zeros_like", "matrix", (SMOOTH,), np.zeros_like)
+    yield OperationCase("ones_like", "matrix", (SMOOTH,), np.ones_like)
+    yield OperationCase("zeros_like", "as booleans", (SMOOTH,), np.zeros_like, {"dtype": "bool"}, result="bool")
+    yield OperationCase("ones_like", "as int32", (SMOOTH,), np.ones_like, {"dtype": "int32"}, result="int32")
+    indices = np.array([[0, 2], [1, 3], [-1, 0]])
+    for axis in (-1, 0, 1):
+        keywords = {"num_classes": 3, "axis": axis}
+        yield OperationCase("one_hot", f"axis {axis}", (indices,), _one_hot, keywords, result="float32")
+    yield OperationCase(
+        "one_hot", "as int32", (indices,), _one_hot, {"num_classes": 3, "dtype": "int32"}, result="int32"
+    )
+    yield OperationCase("one_hot", "scalar", (np.int64(1),), _one_hot, {"num_classes": 3}, result="float32")
+
+
+# ── What losses are made of ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _composed() -> Iterator[OperationCase]:
+    for axis in (-1, 0):
+        keywords = {"axis": axis}
+        yield OperationCase("log_softmax", f"axis {axis}", (SMOOTH,), _log_softmax, keywords, smooth=(0,))
+        yield OperationCase(
+            "softmax", f"axis {axis}", (SMOOTH,), lambda x, axis: np.exp(_log_softmax(x, axis)), keywords, smooth=(0,)
+        )
+        yield OperationCase("l2_normalize", f"axis {axis}", (SMOOTH,), _l2_normalize, keywords, smooth=(0,))
+        yield OperationCase(
+            "normalized_probabilities", f"axis {axis}", (PROBABILITY,), _normalized, keywords, smooth=(0,)
+        )
+        for from_logits, output in ((False, PROBABILITY), (True, SMOOTH)):
+            flags = {"from_logits": from_logits, "axis": axis}
+            yield OperationCase(
+                "categorical_crossentropy", f"{from_logits} axis {axis}", (SIMPLEX, output), _categorical, flags,
+                smooth=(0, 1),
+            )  # fmt: skip
+            labels = np.array([0, 2, 1]) if axis == -1 else np.array([0, 2, 1, 1])
+            yield OperationCase(
+                "sparse_categorical_crossentropy", f"{from_logits} axis {axis}", (labels, output), _sparse, flags,
+                smooth=(1,),
+            )  # fmt: skip
+    far = np.array([[1e4, -1e4, 0.0], [-INF, 0.0, 1.0]])
+    hot = np.array([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    yield OperationCase("log_softmax", "edge values", (far,), _log_softmax)
+    yield OperationCase("categorical_crossentropy", "edge values", (hot, far), _categorical, {"from_logits": True})
+    yield OperationCase(
+        "sparse_categorical_crossentropy", "edge values", (np.array([1, 2]), far), _sparse, {"from_logits": True}
+    )
+    yield OperationCase("normalized_probabilities", "zeros", (np.zeros((2, 3)),), _normalized)
+    tiny_and_huge = np.array([[3e-30, 4e-30], [3e30, 4e30], [0.0, 0.0]])
+    normal = np.array([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]])
+    yield OperationCase("l2_normalize", "tiny huge and zero", (tiny_and_huge,), lambda x: normal)
+    targets = np.tile(np.array([0.0, 0.3, 1.0]), 15)
+    logits = np.repeat(LINE[~np.isnan(LINE)], 3)[: len(targets)]
+    yield OperationCase(
+        "binary_crossentropy", "logits edge values", (targets, logits), _binary_crossentropy, {"from_logits": True}
+    )
+    for from_logits, output in ((False, PROBABILITY), (True, SMOOTH)):
+        yield OperationCase(
+            "binary_crossentropy", f"from_logits {from_logits}", (SIMPLEX, output), _binary_crossentropy,
+            {"from_logits": from_logits}, smooth=(0, 1),
+        )  # fmt: skip
+    scores = np.array([[0.1, 0.9, 0.5, 0.5], [0.5, 0.5, 0.5, 0.0], [NAN, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0]])
+    for k in (1, 2, 3):
+        chosen = (np.array([2, 1, 0, 1]), scores)
+        yield OperationCase("in_top_k", f"k {k}", chosen, _in_top_k, {"k": k}, result="bool")
+
+
+def operation_cases() -> list[OperationCase]:
+    """Return the cases of every operation that takes tensors and gives one."""
+    return [*_elementwise(), *_reductions(), *_shapes(), *_composed()]
