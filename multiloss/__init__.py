@@ -1,6 +1,6 @@
 """multiloss: losses and metrics written once, run by NumPy, PyTorch or JAX."""
 
-from multiloss import backend, constraints, losses, regularizers, utils
+from multiloss import backend, constraints, losses, metrics, regularizers, utils
 from multiloss._registry import available_backends, get_backend, set_backend, use_backend
 from multiloss.transforms import grad, jit, value_and_grad
 
@@ -13,6 +13,7 @@ __all__ = [
     "grad",
     "jit",
     "losses",
+    "metrics",
     "regularizers",
     "set_backend",
     "use_backend",

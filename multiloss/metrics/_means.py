@@ -1,0 +1,303 @@
+"""Averages and sums of values, and of any function of targets and predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from multiloss._boundary import arrive
+from multiloss._errors import ArgumentError
+from multiloss._typing import DType, Tensor, TensorLike
+from multiloss.dispatch import K
+from multiloss.losses._base import Loss, LossFunctionWrapper, LossSpec, spec_of
+from multiloss.losses._reduction import Selection, select
+from multiloss.metrics._base import Metric
+from multiloss.metrics._sums import COUNT, add, add_pairs, beside, sum_dtype, zeros
+
+__all__ = ["Mean", "MeanMetricWrapper", "Sum"]
+
+
+class MeanState(NamedTuple):
+    """A weighted sum and what it is divided by."""
+
+    total: Tensor
+    total_low: Tensor
+    count: Tensor
+    """How many values arrived without a weight."""
+    weight: Tensor
+    """The sum of the weights of the others."""
+    weight_low: Tensor
+
+
+class SumState(NamedTuple):
+    """A weighted sum."""
+
+    total: Tensor
+    total_low: Tensor
+
+
+def add_values(state: MeanState, values: Tensor, selection: Selection) -> MeanState:
+    """Return `state` with the selected values added."""
+    total, total_low, count, weight, weight_low = state
+    dtype = K.dtype(total)
+    weighted = values if selection.weights is None else values * selection.weights
+    total, total_low = add(total, total_low, K.cast(K.sum(weighted), dtype))
+    if selection.weights is not None:
+        weight, weight_low = add(weight, weight_low, K.cast(K.sum(selection.weights), dtype))
+    elif selection.counted is not None:
+        count = count + K.cast(K.sum(selection.counted), K.dtype(count))
+    else:
+        size = 1
+        for each in values.shape:
+            size *= each
+        count = count + size
+    return MeanState(total, total_low, count, weight, weight_low)
+
+
+def _select_values(values: Tensor, sample_weight: Tensor, mask: Tensor, dtype: str) -> tuple[Tensor, Selection]:
+    values = K.cast(values, dtype)
+    selection = select(sample_weight, mask, tuple(values.shape), dtype)
+    return values if selection.computed is None else K.where(selection.computed, values, 0.0), selection
+
+
+# What backends run: pure, traced, and alive as long as the process.
+
+
+def _add_to_mean(*tensors: Tensor) -> MeanState:
+    *state, values, sample_weight, mask = tensors
+    return add_values(MeanState(*state), *_select_values(values, sample_weight, mask, K.dtype(state[0])))
+
+
+def _add_to_sum(total: Tensor, low: Tensor, values: Tensor, sample_weight: Tensor, mask: Tensor) -> SumState:
+    values, selection = _select_values(values, sample_weight, mask, K.dtype(total))
+    weighted = values if selection.weights is None else values * selection.weights
+    return SumState(*add(total, low, K.sum(weighted)))
+
+
+def _add_samples(
+    *tensors: Tensor,
+    selected: Callable[..., tuple[Tensor, Selection]],
+    per_value: bool,
+    checked: bool,
+    dtype: DType | None,
+    parameters: tuple[tuple[str, Any], ...],
+) -> MeanState:
+    *state, y_true, y_pred, sample_weight, mask = tensors
+    if per_value and y_true.ndim == y_pred.ndim == 1:
+        # (N,) targets and predictions are N samples of one value: a batch counts by its length.
+        y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
+    values, selection = selected(y_true, y_pred, sample_weight, mask, checked=checked, dtype=dtype, **dict(parameters))
+    return add_values(MeanState(*state), values, selection)
+
+
+class Average(Metric):
+    """What all averages share: the state and how it is merged and computed."""
+
+    def init(self, like: Tensor = None) -> MeanState:
+        like = beside(like)
+        zero = zeros(like, sum_dtype(like, self.dtype))
+        return MeanState(zero, zero, zeros(like, COUNT), zero, zero)
+
+    def merge(self, a: MeanState, b: MeanState, /) -> MeanState:
+        _, tensors = arrive(*a, *b)
+        a, b = MeanState(*tensors[:5]), MeanState(*tensors[5:])
+        return MeanState(
+            *add_pairs(a.total, a.total_low, b.total, b.total_low),
+            a.count + b.count,
+            *add_pairs(a.weight, a.weight_low, b.weight, b.weight_low),
+        )
+
+    def compute(self, state: MeanState, /) -> Tensor:
+        total = state.total + state.total_low
+        weight = K.cast(state.count, K.dtype(total)) + (state.weight + state.weight_low)
+        value = K.divide_no_nan(total, weight)
+        return value if self.dtype is None else K.cast(value, self.dtype)
+
+
+class Mean(Average):
+    """Weighted average of all values of all batches.
+
+    Formula: `sum(weight * value) / sum(weight)`; without weights every value weighs 1. The average of nothing is 0.
+
+    Shapes: values of any shape; weights and mask align with them on the leading axes.
+
+    Args:
+        name: shown in logs.
+        dtype: of the result. Default: that of the first batch, at least float32.
+
+    >>> mean = Mean()
+    >>> for batch in ([1, 3, 5, 7], [1, 3, 5, 7], [1, 1, 1, 1], [2, 2]):
+    ...     mean.update_state(batch)
+    >>> round(float(mean.result()), 6)
+    2.857143
+    """
+
+    def __init__(self, name: str | None = "mean", dtype: Any = None) -> None:
+        super().__init__(dtype, name)
+
+    def update(
+        self, state: MeanState, /, values: TensorLike, sample_weight: TensorLike = None, mask: TensorLike = None
+    ) -> MeanState:
+        """Return the state after one more batch of values.
+
+        Raises:
+            ShapeError: if weights or mask do not align with the values.
+        """
+        backend, tensors = arrive(*state, values, sample_weight, mask)
+        updated: MeanState = backend.run(_add_to_mean, *tensors)
+        return updated
+
+
+class Sum(Metric):
+    """Weighted sum of all values of all batches.
+
+    Formula: `sum(weight * value)`; without weights every value weighs 1.
+
+    Shapes: values of any shape; weights and mask align with them on the leading axes.
+
+    Args:
+        name: shown in logs.
+        dtype: of the result. Default: that of the first batch, at least float32.
+
+    >>> total = Sum()
+    >>> total.update_state([1.0, 2.0], sample_weight=[1.0, 0.5])
+    >>> float(total.result())
+    2.0
+    """
+
+    def __init__(self, name: str | None = "sum", dtype: Any = None) -> None:
+        super().__init__(dtype, name)
+
+    def init(self, like: Tensor = None) -> SumState:
+        like = beside(like)
+        zero = zeros(like, sum_dtype(like, self.dtype))
+        return SumState(zero, zero)
+
+    def update(
+        self, state: SumState, /, values: TensorLike, sample_weight: TensorLike = None, mask: TensorLike = None
+    ) -> SumState:
+        """Return the state after one more batch of values.
+
+        Raises:
+            ShapeError: if weights or mask do not align with the values.
+        """
+        backend, tensors = arrive(*state, values, sample_weight, mask)
+        updated: SumState = backend.run(_add_to_sum, *tensors)
+        return updated
+
+    def merge(self, a: SumState, b: SumState, /) -> SumState:
+        _, tensors = arrive(*a, *b)
+        return SumState(*add_pairs(*tensors))
+
+    def compute(self, state: SumState, /) -> Tensor:
+        value = state.total + state.total_low
+        return value if self.dtype is None else K.cast(value, self.dtype)
+
+
+class MeanMetricWrapper(Average):
+    """Weighted average of a function of targets and predictions, over all samples of all batches.
+
+    Formula: `sum(weight * fn(y_true, y_pred)) / sum(weight)`; without weights every sample weighs 1. What a mask leaves
+    out, and what `ignore_class` ignores, does not count, as in the loss.
+
+    Args:
+        fn: `fn(y_true, y_pred, **parameters)` over `multiloss.backend`, a loss or accuracy function, or an instance of
+            a loss class, whose values per sample are averaged here whatever its reduction. If `fn` returns one number
+            for the whole batch, it counts as often as the batch has rows.
+        name: shown in logs. Default: the class name in snake_case.
+        dtype: of the result. Default: that of the first `y_pred`, at least float32.
+        **parameters: passed to `fn`; they are attributes of the metric.
+
+    Raises:
+        ArgumentError: if `fn` is a class, or a loss instance that gets parameters of its own.
+
+    >>> from multiloss.losses import huber
+    >>> metric = MeanMetricWrapper(huber, name="huber", delta=2.0)
+    >>> float(metric([[0.0], [0.0]], [[1.0], [4.0]]))
+    3.25
+    """
+
+    def __init__(self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **parameters: Any) -> None:
+        super().__init__(dtype, name)
+        if isinstance(fn, type) or not callable(fn):
+            raise ArgumentError(f"Arrived: fn={fn!r}. Expected a function of (y_true, y_pred) or a loss instance.")
+        if isinstance(fn, Loss) and parameters:
+            raise ArgumentError(
+                f"{sorted(parameters)} cannot act on {fn!r}, which has parameters of its own. Set them there."
+            )
+        self.fn: Any = fn
+        self._parameters = tuple(parameters)
+        for key, value in parameters.items():
+            setattr(self, key, value)
+        self._facts()  # raises for parameters that the function does not have
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters passed to `fn`, as they are now."""
+        return {key: getattr(self, key) for key in self._parameters}
+
+    def _facts(self) -> tuple[LossSpec | None, Mapping[str, Any]]:
+        """Return the facts behind `fn`, if there are any, and all parameters by name."""
+        fn: Any = self.fn
+        parameters = self.parameters
+        if isinstance(fn, LossFunctionWrapper):
+            fn, parameters = fn.fn, fn.parameters
+        spec = spec_of(fn)
+        return spec, parameters if spec is None else spec.bind((), parameters)
+
+    def update(
+        self,
+        state: MeanState,
+        /,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike = None,
+        mask: TensorLike = None,
+    ) -> MeanState:
+        """Return the state after one more batch.
+
+        Args:
+            state: of the batches before.
+            y_true: targets.
+            y_pred: predictions.
+            sample_weight: how much each sample counts, aligned on the leading axes.
+            mask: True (or non-zero) where a sample counts at all.
+
+        Raises:
+            ShapeError: if targets, predictions, weights or mask do not align.
+            LabelError: for a class index out of range, where values can be looked at; elsewhere the result is nan.
+            MixedBackendsError: for tensors of two frameworks.
+        """
+        backend, tensors = arrive(*state, y_true, y_pred, sample_weight, mask)
+        batch = tensors[len(state) :]
+        spec, parameters = self._facts()
+        dtype = self.dtype if self.dtype is not None else getattr(self.fn, "dtype", None)
+        if spec is None:
+            loss = self.fn if isinstance(self.fn, Loss) else LossFunctionWrapper(self.fn, dtype=dtype, **parameters)
+            values, selection = loss._selected(backend, *batch)
+            if not values.ndim:
+                values, selection = _for_each_row(batch[1], values, selection)
+            return add_values(MeanState(*tensors[: len(state)]), values, selection)
+        updated: MeanState = backend.run(
+            _add_samples,
+            *tensors,
+            selected=spec.selected,
+            per_value=spec.event == "mean" and parameters.get("axis", -1) == -1,
+            checked=spec.labels_checked(backend, batch[0], batch[1], batch[2], batch[3], parameters),
+            dtype=dtype,
+            parameters=tuple(parameters.items()),
+        )
+        return updated
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config() | self.parameters
+        return config if type(self) is not MeanMetricWrapper else {"fn": self.fn} | config
+
+
+def _for_each_row(y_pred: Tensor, value: Tensor, selection: Selection) -> tuple[Tensor, Selection]:
+    """Return the one value of a batch, and its weight, once for each row of the batch."""
+    rows = (y_pred.shape[0] if y_pred.ndim else 1,)
+    value, *selected = [
+        None if each is None else K.broadcast_to(K.reshape(each, (1,)), rows) for each in (value, *selection)
+    ]
+    return value, Selection(*selected)

@@ -1,0 +1,49 @@
+"""Sums that lose nothing: two floats for a total, an integer for a count.
+
+A float32 total stops growing at 2^24 ones. Here each total is a pair `(high, low)`: `high` is the rounded sum and `low`
+collects what each addition rounded away (Neumaier 1974, with Knuth's branchless error term), so that a million batches
+add up as if in twice the precision, on frameworks and devices without float64 too.
+"""
+
+from __future__ import annotations
+
+from multiloss._boundary import arrive
+from multiloss._config import floatx
+from multiloss._registry import owner_of
+from multiloss._typing import DType, Shape, Tensor
+from multiloss.dispatch import K
+
+COUNT: DType = "int64"
+"""The dtype of counts; JAX makes it int32 while its x64 setting is off."""
+
+
+def beside(like: Tensor = None) -> Tensor:
+    """Return `like`, or a tensor of the active backend, on its device, if there is none."""
+    return arrive(0.0)[1][0] if like is None else like
+
+
+def sum_dtype(like: Tensor, dtype: DType | None) -> DType:
+    """Return the dtype of a total: float64 for float64 values or results, else float32."""
+    own = owner_of(like).dtype(like)
+    if "float64" in (dtype, own) or (floatx() == "float64" and not own.startswith(("float", "bfloat"))):
+        return "float64"
+    return "float32"
+
+
+def zeros(like: Tensor, dtype: DType, shape: Shape = ()) -> Tensor:
+    """Return zeros on the device of `like`."""
+    return K.full(shape, 0, dtype=dtype, like=like)
+
+
+def add(high: Tensor, low: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pair `high + low + x`, elementwise."""
+    total = high + x
+    rest = total - high
+    lost = (high - (total - rest)) + (x - rest)
+    return total, low + K.where(K.isfinite(total), lost, 0.0)  # inf - inf must not make nan of an infinite total
+
+
+def add_pairs(high_a: Tensor, low_a: Tensor, high_b: Tensor, low_b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of two pairs."""
+    high, low = add(high_a, low_a, high_b)
+    return high, low + low_b
