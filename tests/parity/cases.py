@@ -1,0 +1,257 @@
+"""The grid on which multiloss is compared with Keras: data and names, no framework.
+
+`keras_reference` evaluates it with Keras, once per backend of Keras; the tests evaluate it with multiloss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+REDUCTIONS = ("sum_over_batch_size", "sum", "mean_with_sample_weight", "none")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One evaluation of a loss function, a loss class, or a metric over batches."""
+
+    kind: str
+    """`"function"`, `"class"`, `"metric"` or `"metric function"`."""
+    name: str
+    y_true: Any = None
+    y_pred: Any = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    sample_weight: Any = None
+    mask: Any = None
+    note: str = ""
+    batches: tuple[tuple[Any, ...], ...] = ()
+
+    @property
+    def id(self) -> str:
+        options = ",".join(f"{key}={value}" for key, value in self.parameters.items())
+        return " ".join(filter(None, [self.name, options, self.note]))
+
+
+def _softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+_rng = np.random.default_rng(20)
+
+
+def _real(*shape: int) -> np.ndarray:
+    return _rng.normal(size=shape) * 2
+
+
+def _positive(*shape: int) -> np.ndarray:
+    return _rng.uniform(0.1, 4, size=shape)
+
+
+def _probability(*shape: int) -> np.ndarray:
+    return _rng.uniform(0.02, 0.98, size=shape)
+
+
+def _distribution(*shape: int) -> np.ndarray:
+    return _softmax(_rng.normal(size=shape))
+
+
+def _binary(*shape: int) -> np.ndarray:
+    return _rng.integers(0, 2, size=shape).astype(float)
+
+
+def _signs(*shape: int) -> np.ndarray:
+    return 2 * _binary(*shape) - 1
+
+
+def _labels(*shape: int, classes: int) -> np.ndarray:
+    return _rng.integers(0, classes, size=shape).astype("int32")
+
+
+def _one_hot(*shape: int) -> np.ndarray:
+    return np.eye(shape[-1])[_labels(*shape[:-1], classes=shape[-1])]
+
+
+# ── Functions ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _function_cases() -> Iterator[Case]:
+    def case(name: str, y_true: Any, y_pred: Any, note: str = "", **parameters: Any) -> Case:
+        return Case("function", name, y_true, y_pred, parameters, note=note)
+
+    shapes = {"(5,)": (5,), "(4,3)": (4, 3), "(2,4,3)": (2, 4, 3)}
+    for note, shape in shapes.items():
+        for name in ("mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "log_cosh"):
+            yield case(name, _real(*shape), _real(*shape), note)
+        yield case("mean_squared_logarithmic_error", _positive(*shape), _positive(*shape), note)
+        yield case("poisson", np.floor(_positive(*shape)), _positive(*shape), note)
+        if len(shape) > 1:  # (D,) is a deviation
+            yield case("cosine_similarity", _real(*shape), _real(*shape), note)
+        for delta in (0.5, 1.0, 2.5):
+            yield case("huber", _real(*shape), _real(*shape), note, delta=delta)
+        for name in ("hinge", "squared_hinge"):
+            yield case(name, _signs(*shape), _real(*shape), f"{note} signs")
+            yield case(name, _binary(*shape), _real(*shape), f"{note} binary")
+            yield case(name, _probability(*shape), _real(*shape), f"{note} soft labels")
+        yield case("categorical_hinge", _one_hot(*shape), _real(*shape), note)
+        yield case("kl_divergence", _distribution(*shape), _distribution(*shape), note)
+        yield case("kl_divergence", _one_hot(*shape), _distribution(*shape), f"{note} one-hot")
+        for from_logits in (False, True):
+            made = _real if from_logits else _probability
+            for smoothing in (0.0, 0.2):
+                options = {"from_logits": from_logits, "label_smoothing": smoothing}
+                yield case("binary_crossentropy", _binary(*shape), made(*shape), note, **options)
+                yield case("binary_crossentropy", _probability(*shape), made(*shape), f"{note} soft labels", **options)
+                for balancing in (False, True):
+                    yield case(
+                        *("binary_focal_crossentropy", _binary(*shape), made(*shape), note),
+                        **options,
+                        apply_class_balancing=balancing,
+                    )
+            made = _real if from_logits else _distribution
+            for smoothing in (0.0, 0.2):
+                options = {"from_logits": from_logits, "label_smoothing": smoothing}
+                yield case("categorical_crossentropy", _one_hot(*shape), made(*shape), note, **options)
+                yield case(
+                    *("categorical_crossentropy", _distribution(*shape), made(*shape), f"{note} soft"), **options
+                )
+                yield case("categorical_focal_crossentropy", _one_hot(*shape), made(*shape), note, **options)
+            if len(shape) > 1:
+                labels = _labels(*shape[:-1], classes=shape[-1])
+                name = "sparse_categorical_crossentropy"
+                yield case(name, labels, made(*shape), note, from_logits=from_logits)
+                yield case(name, labels[..., None], made(*shape), f"{note} labels (..., 1)", from_logits=from_logits)
+                yield case(name, labels, made(*shape), note, from_logits=from_logits, ignore_class=1)
+                odd = np.where(np.arange(labels.size).reshape(labels.shape) % 2, -1, labels)
+                yield case(name, odd, made(*shape), note, from_logits=from_logits, ignore_class=-1)
+
+    for name in (
+        *("mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "log_cosh", "huber"),
+        *("mean_squared_logarithmic_error", "cosine_similarity"),
+    ):  # the functions in which Keras matches ranks; the others are deviations
+        yield case(name, _positive(5), _positive(5, 1), "(5,) beside (5,1)")
+        yield case(name, _positive(5, 1), _positive(5), "(5,1) beside (5,)")
+        yield case(name, _positive(2, 4), _positive(2, 4, 1), "(2,4) beside (2,4,1)")
+
+    for alpha, gamma in ((0.25, 0.0), (0.7, 1.0), (0.4, 3.5)):
+        for from_logits in (False, True):
+            yield case(
+                *("binary_focal_crossentropy", _binary(4, 3), _real(4, 3) if from_logits else _probability(4, 3)),
+                apply_class_balancing=True, alpha=alpha, gamma=gamma, from_logits=from_logits,
+            )
+            yield case(
+                *(
+                    "categorical_focal_crossentropy",
+                    _one_hot(4, 3),
+                    _real(4, 3) if from_logits else _distribution(4, 3),
+                ),
+                alpha=alpha, gamma=gamma, from_logits=from_logits,
+            )
+    yield case("categorical_focal_crossentropy", _one_hot(4, 3), _distribution(4, 3), alpha=[0.1, 0.2, 0.7])
+    yield case("categorical_crossentropy", _one_hot(4, 3), _positive(4, 3), "not normalised")
+    yield case("sparse_categorical_crossentropy", _labels(4, classes=3), _positive(4, 3), "not normalised")
+
+    for axis in (0, 1, 2, -2):
+        yield case("binary_crossentropy", _binary(2, 4, 3), _probability(2, 4, 3), axis=axis)
+        yield case("binary_focal_crossentropy", _binary(2, 4, 3), _probability(2, 4, 3), axis=axis)
+        for from_logits in (False, True):
+            predictions = _real(2, 4, 3) if from_logits else _positive(2, 4, 3)
+            labels = np.moveaxis(_one_hot(4, 3, 2), -1, 0)  # the classes on axis 0; Keras sums soft labels as they are
+            yield case("categorical_crossentropy", labels, predictions, axis=axis, from_logits=from_logits)
+            yield case("categorical_focal_crossentropy", labels, predictions, axis=axis, from_logits=from_logits)
+    for axis in (1, 2, -2):  # axis=0 is a deviation
+        yield case("cosine_similarity", _real(2, 4, 3), _real(2, 4, 3), axis=axis)
+
+    whole = np.array([[1, 2, 3], [4, 5, 6]])
+    for name in ("mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error"):
+        yield case(name, whole, whole[::-1].copy(), "integers")
+
+
+# ── Classes ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CLASSES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "MeanSquaredError": (_real, _real, {}),
+    "MeanAbsoluteError": (_real, _real, {}),
+    "MeanAbsolutePercentageError": (_real, _real, {}),
+    "MeanSquaredLogarithmicError": (_positive, _positive, {}),
+    "Huber": (_real, _real, {"delta": 0.7}),
+    "LogCosh": (_real, _real, {}),
+    "Poisson": (_positive, _positive, {}),
+    "CosineSimilarity": (_real, _real, {}),
+    "Hinge": (_signs, _real, {}),
+    "SquaredHinge": (_binary, _real, {}),
+    "CategoricalHinge": (_one_hot, _real, {}),
+    "KLDivergence": (_distribution, _distribution, {}),
+    "BinaryCrossentropy": (_binary, _probability, {"label_smoothing": 0.1}),
+    "BinaryFocalCrossentropy": (_binary, _probability, {"apply_class_balancing": True, "gamma": 3.0}),
+    "CategoricalCrossentropy": (_one_hot, _real, {"from_logits": True, "label_smoothing": 0.1}),
+    "CategoricalFocalCrossentropy": (_one_hot, _distribution, {"alpha": 0.4}),
+    "SparseCategoricalCrossentropy": (None, _real, {"from_logits": True, "ignore_class": 2}),
+}
+
+
+def _class_cases() -> Iterator[Case]:
+    weights, mask = np.array([1.0, 0.5, 2.0, 0.0]), np.array([True, True, False, True])
+    grid, grid_mask = _positive(2, 4), np.array([[1, 1, 0, 1], [1, 0, 0, 1]], dtype=bool)
+    for name, (target, prediction, parameters) in CLASSES.items():
+        for shape, w, m in (((4, 3), weights, mask), ((2, 4, 3), grid, grid_mask)):
+            y_true = _labels(*shape[:-1], classes=3) if target is None else target(*shape)
+            y_pred = prediction(*shape)
+            given = {
+                "": {},
+                "weights": {"sample_weight": w},
+                "mask": {"mask": m},
+                "weights and mask": {"sample_weight": w, "mask": m},
+            }
+            for reduction in REDUCTIONS if len(shape) > 2 else REDUCTIONS[:1]:
+                for note, arguments in given.items():
+                    yield Case(
+                        *("class", name, y_true, y_pred, {**parameters, "reduction": reduction}),
+                        **arguments,
+                        note=f"{shape} {note}".strip(),
+                    )
+    y_true, y_pred = _real(2, 4, 3), _real(2, 4, 3)
+    for reduction in ("mean", None):
+        yield Case("class", "MeanSquaredError", y_true, y_pred, {"reduction": reduction}, grid, note="weights")
+    for reduction in ("sum_over_batch_size", "sum", "none"):
+        column = np.array([[0.5], [2.0]])
+        yield Case("class", "MeanSquaredError", y_true, y_pred, {"reduction": reduction}, column, note="weights (2,1)")
+        column = np.array([[True], [False]])
+        yield Case("class", "MeanSquaredError", y_true, y_pred, {"reduction": "sum"}, mask=column, note="mask (2,1)")
+    for what in (2.0, np.array(0.5)):
+        yield Case("class", "MeanSquaredError", y_true, y_pred, {}, what, note=f"weight {what}")
+    nothing = np.zeros((2, 4), bool)
+    yield Case("class", "MeanSquaredError", y_true, y_pred, {}, mask=nothing, note="all masked")
+    ignored = np.full((2, 4), -1, "int32")
+    yield Case("class", "SparseCategoricalCrossentropy", ignored, _distribution(2, 4, 3), {"ignore_class": -1})
+
+
+# ── The seeds' golden values ────────────────────────────────────────────────────────────────────────────────────
+
+GOLDEN_TRUE = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+GOLDEN_PRED = np.array([[0.05, 0.9, 0.05], [0.1, 0.8, 0.1]])
+GOLDEN = {
+    "mean_squared_error": (0.005, 0.486667),
+    "mean_absolute_error": (0.066667, 0.6),
+    "mean_absolute_percentage_error": (3.33333367e7, 3.0000003e8),
+    "mean_squared_logarithmic_error": (0.002464, 0.237329),
+    "hinge": (0.733333, 1.266667),
+    "squared_hinge": (0.738333, 1.753333),
+    "categorical_hinge": (0.15, 1.7),
+    "log_cosh": (0.002497, 0.218525),
+    "categorical_crossentropy": (0.105361, 2.302585),
+    "binary_crossentropy": (0.069316, 1.339128),
+    "kl_divergence": (0.105358, 2.302582),
+    "poisson": (0.368453, 1.100861),
+    "cosine_similarity": (-0.996928, -0.123091),
+}
+"""Six digits of each, from the formulas; hinge and squared_hinge with labels mapped to signs, as in Keras 3."""
+
+FUNCTION_CASES = [
+    *_function_cases(),
+    *(Case("function", name, GOLDEN_TRUE, GOLDEN_PRED, note="golden") for name in GOLDEN),
+]
+CLASS_CASES = list(_class_cases())
