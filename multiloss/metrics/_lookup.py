@@ -8,42 +8,39 @@ from typing import Any
 from multiloss import losses
 from multiloss._lookup import Lookup
 from multiloss.losses._base import Loss, snake_case
+from multiloss.metrics._base import Metric
+from multiloss.metrics._losses import cosine_proximity
 from multiloss.metrics._means import MeanMetricWrapper
 
 
 class MetricLookup(Lookup):
-    """A look-up table in which the name of a function gives an instance of its class, as in Keras."""
-
-    def find(self, name: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
-        found = super().find(name, custom_objects)
-        if isinstance(found, type) or (custom_objects and name in custom_objects):
-            return found
-        return self.classes().get(found.__name__, found)
+    """A look-up table in which a name gives an instance, also if it is the name of a function, as in Keras."""
 
     def classes(self) -> dict[str, Any]:
-        """Return the metric classes by the names of their functions."""
-        return {snake_case(name): cls for name, cls in super().table().items() if isinstance(cls, type)} | {
-            "log_cosh": super().table()["LogCoshError"]
-        }
+        """Return the metric classes by the names that their functions have, or would have."""
+        exported = super().table()
+        named = {snake_case(name): value for name, value in exported.items() if isinstance(value, type)}
+        return named | {"log_cosh": exported["LogCoshError"]}
 
     def table(self) -> dict[str, Any]:
-        return super().table() | self.classes()
+        return self.classes() | super().table()
 
     def deserialize(self, config: str | Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
-        if isinstance(config, str):
-            found = super().deserialize(config, custom_objects)
-            ours = not (custom_objects and config in custom_objects)
-            # A function without a class of its own, such as cosine_proximity, is averaged.
-            return MeanMetricWrapper(found, found.__name__) if ours and hasattr(found, "__multiloss__") else found
-        name = config.get("class_name")
-        if name == "function":
-            return super().find(str(config.get("config")), custom_objects)
-        if str(config.get("module")).endswith("losses"):
-            return losses.deserialize(config, custom_objects)
-        return super().deserialize(config, custom_objects)
+        if not isinstance(config, str):
+            ours = not str(config.get("module")).endswith("losses")
+            return super().deserialize(config, custom_objects) if ours else losses.deserialize(config, custom_objects)
+        found = super().deserialize(config, custom_objects)
+        if isinstance(found, Metric) or (custom_objects and config in custom_objects):
+            return found
+        cls = self.classes().get(found.__name__)
+        return cls() if cls is not None else MeanMetricWrapper(found, found.__name__)
 
     def serialize(self, obj: Any) -> dict[str, Any]:
-        return losses.serialize(obj) if isinstance(obj, Loss) else super().serialize(obj)
+        if isinstance(obj, Loss):
+            return losses.serialize(obj)
+        if obj is losses.cosine_similarity:  # the metric of that name has the other sign
+            return super().serialize(cosine_proximity)
+        return super().serialize(obj)
 
 
 lookup = MetricLookup(

@@ -43,6 +43,8 @@ __all__ = [
     "RootMeanSquaredError",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "cosine",
+    "cosine_proximity",
     "cosine_similarity",
 ]
 
@@ -62,6 +64,23 @@ def cosine_similarity(y_true: Tensor, y_pred: Tensor, axis: int = -1) -> Tensor:
     0.7071
     """
     return K.sum(K.l2_normalize(y_true, axis) * K.l2_normalize(y_pred, axis), axis)
+
+
+@loss(y_true="real", y_pred="real", event="joint")
+def cosine_proximity(y_true: Tensor, y_pred: Tensor, axis: int = -1) -> Tensor:
+    """Negative cosine of the angle between targets and predictions: Keras 2's metric; see `cosine_similarity`.
+
+    Formula: `-sum(y_true / |y_true| * y_pred / |y_pred|)` over `axis`. If either vector is zero: 0.
+
+    Shapes: `(..., D)` and `(..., D)` to `(...)`, or with D on another `axis`.
+
+    >>> round(float(cosine_proximity([1.0, 0.0], [1.0, 1.0])), 4)
+    -0.7071
+    """
+    return -K.sum(K.l2_normalize(y_true, axis) * K.l2_normalize(y_pred, axis), axis)
+
+
+cosine = cosine_proximity
 
 
 class MeanSquaredError(MeanMetricWrapper):
