@@ -63,6 +63,8 @@ class TorchBackend(Backend):
         if isinstance(x, torch.Tensor):
             return x if wanted is None else x.to(wanted)
         place = like.device if isinstance(like, torch.Tensor) else device
+        if isinstance(x, (list, tuple)) and torch.compiler.is_compiling():
+            return torch.tensor(x, dtype=wanted, device=place)  # Dynamo knows no ndarray.flags
         if not isinstance(x, (bool, int, float)):
             x = np.asarray(x)
             if not x.flags.writeable or any(stride < 0 for stride in x.strides):
