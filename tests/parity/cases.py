@@ -140,7 +140,10 @@ def _function_cases() -> Iterator[Case]:
         for from_logits in (False, True):
             yield case(
                 *("binary_focal_crossentropy", _binary(4, 3), _real(4, 3) if from_logits else _probability(4, 3)),
-                apply_class_balancing=True, alpha=alpha, gamma=gamma, from_logits=from_logits,
+                apply_class_balancing=True,
+                alpha=alpha,
+                gamma=gamma,
+                from_logits=from_logits,
             )
             yield case(
                 *(
@@ -148,7 +151,9 @@ def _function_cases() -> Iterator[Case]:
                     _one_hot(4, 3),
                     _real(4, 3) if from_logits else _distribution(4, 3),
                 ),
-                alpha=alpha, gamma=gamma, from_logits=from_logits,
+                alpha=alpha,
+                gamma=gamma,
+                from_logits=from_logits,
             )
     yield case("categorical_focal_crossentropy", _one_hot(4, 3), _distribution(4, 3), alpha=[0.1, 0.2, 0.7])
     yield case("categorical_crossentropy", _one_hot(4, 3), _positive(4, 3), "not normalised")
@@ -229,7 +234,85 @@ def _class_cases() -> Iterator[Case]:
     yield Case("class", "SparseCategoricalCrossentropy", ignored, _distribution(2, 4, 3), {"ignore_class": -1})
 
 
-# ── The seeds' golden values ────────────────────────────────────────────────────────────────────────────────────
+# ── Metrics ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+METRICS: dict[str, tuple[Any, Any, list[dict[str, Any]]]] = {
+    "MeanSquaredError": (_real, _real, [{}]),
+    "RootMeanSquaredError": (_real, _real, [{}]),
+    "MeanAbsoluteError": (_real, _real, [{}]),
+    "MeanAbsolutePercentageError": (_real, _real, [{}]),
+    "MeanSquaredLogarithmicError": (_positive, _positive, [{}]),
+    "LogCoshError": (_real, _real, [{}]),
+    "Poisson": (_positive, _positive, [{}]),
+    "KLDivergence": (_distribution, _distribution, [{}]),
+    "CosineSimilarity": (_real, _real, [{}]),
+    "Hinge": (_signs, _real, [{}]),
+    "SquaredHinge": (_binary, _real, [{}]),
+    "CategoricalHinge": (_one_hot, _real, [{}]),
+    "BinaryCrossentropy": (_binary, _real, [{"from_logits": True, "label_smoothing": 0.1}]),
+    "CategoricalCrossentropy": (_one_hot, _distribution, [{}, {"label_smoothing": 0.1}]),
+    "SparseCategoricalCrossentropy": (None, _real, [{"from_logits": True}]),
+    "Accuracy": (_binary, _binary, [{}]),
+    "BinaryAccuracy": (_binary, _probability, [{}, {"threshold": 0.3}]),
+    "CategoricalAccuracy": (_one_hot, _real, [{}]),
+    "SparseCategoricalAccuracy": (None, _real, [{}]),
+    "TopKCategoricalAccuracy": (_one_hot, _real, [{}, {"k": 2}]),
+    "SparseTopKCategoricalAccuracy": (None, _real, [{}, {"k": 2}]),
+}
+
+
+def _metric_cases() -> Iterator[Case]:
+    for name, (target, prediction, options) in METRICS.items():
+        for parameters in options:
+            batches = []
+            for size in (5, 3, 7):
+                y_true = _labels(size, classes=6) if target is None else target(size, 6)
+                batches.append((y_true, prediction(size, 6), _positive(size)))
+            yield Case("metric", name, parameters=parameters, batches=tuple(batch[:2] for batch in batches))
+            yield Case("metric", name, parameters=parameters, batches=tuple(batches), note="weights")
+    columns = tuple((_binary(size, 1), _probability(size, 1), _positive(size)) for size in (5, 3))
+    yield Case("metric", "BinaryAccuracy", batches=columns, note="(N,1)")
+    yield Case("metric", "BinaryCrossentropy", batches=columns, note="(N,1)")
+    steps = tuple((_real(size, 4, 3), _real(size, 4, 3), _positive(size, 4)) for size in (5, 3))
+    yield Case("metric", "MeanSquaredError", batches=steps, note="weights per step")
+    values = tuple((_real(size), _positive(size)) for size in (5, 3, 7))
+    for name in ("Mean", "Sum"):
+        yield Case("metric", name, batches=tuple(batch[:1] for batch in values))
+        yield Case("metric", name, batches=values, note="weights")
+        yield Case("metric", name, batches=((np.array([1.0, 3, 5, 7]),),) * 2 + ((np.ones(4),), (np.full(2, 2.0),)))
+
+    scores = tuple((_binary(size), _probability(size), _positive(size)) for size in (30, 20))
+    for curve in ("ROC", "PR", "PRGAIN"):
+        for method in ("interpolation", "minoring", "majoring"):
+            options = {"curve": curve, "summation_method": method}
+            yield Case("metric", "AUC", parameters=options, batches=tuple(batch[:2] for batch in scores))
+            yield Case("metric", "AUC", parameters=options | {"num_thresholds": 7}, batches=scores, note="weights")
+    yield Case("metric", "AUC", parameters={"thresholds": [0.2, 0.5, 0.6]}, batches=scores)
+    yield Case("metric", "AUC", parameters={"from_logits": True}, batches=((_binary(40), _real(40)),))
+    labels = tuple((_binary(size, 3), _probability(size, 3), _positive(size)) for size in (30, 20))
+    yield Case("metric", "AUC", parameters={"multi_label": True}, batches=labels, note="weights")
+    options = {"multi_label": True, "num_labels": 3, "label_weights": [0.5, 1.0, 2.0]}
+    yield Case("metric", "AUC", parameters=options, batches=tuple(batch[:2] for batch in labels))
+    yield Case("metric", "AUC", parameters={"curve": "PR"} | options, batches=labels, note="weights")
+    yield Case("metric", "AUC", batches=labels, note="flattened")
+
+
+def _metric_function_cases() -> Iterator[Case]:
+    functions: dict[str, tuple[Any, Any, list[dict[str, Any]]]] = {
+        "binary_accuracy": (_binary, _probability, [{}, {"threshold": 0.3}]),
+        "categorical_accuracy": (_one_hot, _real, [{}]),
+        "sparse_categorical_accuracy": (None, _real, [{}]),
+        "top_k_categorical_accuracy": (_one_hot, _real, [{}, {"k": 2}]),
+        "sparse_top_k_categorical_accuracy": (None, _real, [{}, {"k": 2}]),
+    }
+    for name, (target, prediction, options) in functions.items():
+        for parameters in options:
+            for shape in ((7, 6), (2, 4, 6)):
+                y_true = _labels(*shape[:-1], classes=6) if target is None else target(*shape)
+                yield Case("metric function", name, y_true, prediction(*shape), parameters, note=str(shape))
+
+
+# ── Golden values ────────────────────────────────────────────────────────────────────────────────────
 
 GOLDEN_TRUE = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 GOLDEN_PRED = np.array([[0.05, 0.9, 0.05], [0.1, 0.8, 0.1]])
@@ -255,3 +338,5 @@ FUNCTION_CASES = [
     *(Case("function", name, GOLDEN_TRUE, GOLDEN_PRED, note="golden") for name in GOLDEN),
 ]
 CLASS_CASES = list(_class_cases())
+METRIC_CASES = list(_metric_cases())
+METRIC_FUNCTION_CASES = list(_metric_function_cases())

@@ -14,12 +14,14 @@ from tests.parity.cases import Case
 TOLERANCE = {"float32": {"rtol": 3e-6, "atol": 1e-6}, "float64": {"rtol": 1e-9, "atol": 1e-12}}
 
 
-def assert_equal_to_keras(ours: np.ndarray, numbers: dict[str, Any], grid: str, index: int) -> None:
+def assert_equal_to_keras(
+    ours: np.ndarray, numbers: dict[str, Any], grid: str, index: int, dtype: str | None = "float64"
+) -> None:
     """Compare with the float64 run of each of Keras' backends."""
     for name, results in numbers.items():
         expected = results["float64"][grid][index]
         assert "error" not in expected, f"Keras on {name}: {expected['error']}"
-        assert expected["dtype"] == "float64"
+        assert dtype is None or expected["dtype"] == dtype
         assert ours.shape == np.shape(expected["value"])
         np.testing.assert_allclose(ours, expected["value"], **TOLERANCE["float64"], err_msg=f"Keras on {name}")
 
