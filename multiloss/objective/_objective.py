@@ -1,0 +1,394 @@
+"""`Objective`: losses, weights, metrics, regularizers and constraints as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from multiloss import constraints as _constraints
+from multiloss import regularizers as _regularizers
+from multiloss._boundary import arrive
+from multiloss._errors import ArgumentError, ShapeError
+from multiloss._tree import unflatten
+from multiloss._typing import Tensor, TensorLike
+from multiloss.dispatch import K
+from multiloss.losses import Loss
+from multiloss.metrics import Mean, Metric
+from multiloss.objective._outputs import Layout, Output, for_each_output, layout_of, separate
+from multiloss.objective._parameters import by_name, check_names, named
+from multiloss.objective._resolve import as_loss, concrete
+from multiloss.objective._settings import as_loss_weight, as_mode, check_metrics, check_weights, for_each_entry, plain
+from multiloss.objective._tracking import Tracked, add_loss, rows, track
+
+
+class Objective:
+    """What is minimised, what is shown, and what parameters must obey: Keras' `compile()` without a model.
+
+    Formula: `sum over outputs of loss_weight * loss(y_true, y_pred) + sum over parameters of regularizer(parameter)`.
+
+    Calling it gives that number, differentiable on every backend and traceable by its compiler:
+
+        objective = Objective("binary_crossentropy", metrics=["accuracy"], regularizers={"kernel": "l2"})
+
+        def training_loss(parameters):
+            return objective(y_true, model(parameters, x), parameters=parameters)
+
+        value, gradients = multiloss.value_and_grad(training_loss)(parameters)
+        parameters = objective.constrain(step(parameters, gradients))
+
+    and between the steps it keeps the averages:
+
+        objective.update_metrics(y_true, y_pred, parameters=parameters)
+        objective.results()                                             # {"loss": ..., "regularization": ..., "accuracy": ...}
+        objective.reset()                                               # for the next epoch
+
+    Several outputs are a dict, or a list, of predictions. Settings for them are a dict by output name, or a list in
+    their order, or one value for all. In a list the outputs are called `output_1`, `output_2`, ...
+
+    Args:
+        loss: a name, a config, a class, an instance, or a function over `multiloss.backend`; None leaves an output out.
+            "crossentropy" (or "ce") is the one that fits the shapes.
+        metrics: names, functions or metrics; a bare string such as "AUC" is one metric, for every output. They never
+            see weights. "accuracy" and "acc" (in any case) become the accuracy that fits the loss and the shapes,
+            "crossentropy" and "ce" the cross-entropy. For one output a list holds all of its metrics; for several, one
+            entry (or list of entries) for each.
+        loss_weights: a number for each output's loss. Default: 1.
+        weighted_metrics: as `metrics`; they see `sample_weight`.
+        sample_weight_mode: None for weights per sample, of shape (N,); "temporal" for weights per time step, of shape
+            (N, T).
+        regularizers: by parameter name: names, configs, classes, instances or functions.
+        constraints: by parameter name, in the same way.
+
+    Raises:
+        UnknownNameError: for a loss, metric, regularizer or constraint that is not known.
+        ArgumentError: for a setting that cannot act.
+
+    >>> import numpy as np
+    >>> objective = Objective("mse", metrics=["mae"], regularizers={"w": "l2"})
+    >>> y_true, y_pred, w = np.array([1.0, 2.0]), np.array([0.0, 0.0]), np.array([10.0])
+    >>> float(objective(y_true, y_pred, parameters={"w": w}))
+    3.5
+    >>> objective.update_metrics(y_true, y_pred, parameters={"w": w})
+    >>> {name: float(value) for name, value in objective.results().items()}
+    {'loss': 3.5, 'regularization': 1.0, 'mae': 1.5}
+    """
+
+    def __init__(
+        self,
+        loss: Any,
+        metrics: Any = None,
+        loss_weights: Any = None,
+        weighted_metrics: Any = None,
+        sample_weight_mode: Any = None,
+        regularizers: Mapping[str, Any] | None = None,
+        constraints: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._loss = for_each_entry(loss, as_loss, "loss")
+        self._metrics = plain(metrics)
+        self._weighted_metrics = plain(weighted_metrics)
+        for given in (self._metrics, self._weighted_metrics):
+            check_metrics(given)
+        self._loss_weights = for_each_entry(loss_weights, as_loss_weight, "loss_weights")
+        self._sample_weight_mode = for_each_entry(sample_weight_mode, as_mode, "sample_weight_mode")
+        self._regularizers = by_name(regularizers, _regularizers.get, "regularizers")
+        self._constraints = by_name(constraints, _constraints.get, "constraints")
+        self._settings = (
+            self._loss,
+            self._metrics,
+            self._weighted_metrics,
+            self._loss_weights,
+            self._sample_weight_mode,
+        )
+        self._tracked: list[Tracked] | None = None
+        self._layout: Layout | None = None
+        self._loss_trackers: dict[str, Mean] = {}
+        self._regularization_tracker = Mean("regularization")
+
+    # ── The number that is minimised ────────────────────────────────────────────────────────────────────────
+
+    def __call__(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        mask: Any = None,
+        parameters: Any = None,
+    ) -> Tensor:
+        """Return the total: weighted losses plus regularization, as a scalar.
+
+        Args:
+            y_true: targets; for several outputs a dict or list of them, as `y_pred`. None where there is no loss.
+            y_pred: predictions.
+            sample_weight: one for all outputs, or a dict or list; see `sample_weight_mode`.
+            mask: True where a sample counts at all; one for all outputs, or a dict or list.
+            parameters: tensors by name, nested as you like: `{"dense": {"kernel": w}}` holds "dense/kernel". Needed if
+                there are regularizers, and read by nothing else.
+
+        Raises:
+            ShapeError: if targets, predictions, weights or mask do not align.
+            LabelError: for a class index out of range, where values can be looked at.
+            UnknownNameError: for an output or parameter that does not exist, with near matches.
+            ArgumentError: if losses and outputs do not fit, or the parameters are missing.
+            MixedBackendsError: for tensors of two frameworks.
+        """
+        return self.parts(y_true, y_pred, sample_weight, mask, parameters)["loss"]
+
+    def parts(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        mask: Any = None,
+        parameters: Any = None,
+    ) -> dict[str, Tensor]:
+        """Return the total and what it is made of, all differentiable.
+
+        Arguments and errors are those of a call.
+
+        Returns:
+            "loss": the total. "{output}_loss": the loss of each output, before its weight; "output_loss" if the output
+            has no name. "regularization": the sum of the penalties, if there are regularizers.
+        """
+        batch, layout, penalized = self._arrive(y_true, y_pred, sample_weight, mask, parameters)
+        losses = self._losses(layout, batch)
+        weights = for_each_output(
+            self._loss_weights, layout, "loss_weights", listed=isinstance(self._loss_weights, list)
+        )
+        parts: dict[str, Tensor] = {}
+        terms: list[Tensor] = []
+        for loss, weight, output in zip(losses, weights, batch, strict=True):
+            if loss is None:
+                continue
+            value = concrete(loss, output.y_true, output.y_pred)(
+                output.y_true, output.y_pred, output.sample_weight, output.mask
+            )
+            if value.ndim:
+                raise ShapeError(f"The loss {loss!r} gave shape {tuple(value.shape)}. Expected one number: reduce it.")
+            parts[f"{output.name}_loss"] = value
+            terms.append(value if weight is None or weight == 1.0 else weight * value)
+        if self._regularizers:
+            parts["regularization"] = self._penalty(penalized)
+            terms.append(parts["regularization"])
+        if not terms:
+            raise ArgumentError("There is nothing to minimise: the loss is None, and there are no regularizers.")
+        return {"loss": _add(terms), **parts}
+
+    def regularization(self, parameters: Any) -> Tensor:
+        """Return the sum of the penalties of the parameters, as a scalar; 0 without regularizers.
+
+        Raises:
+            UnknownNameError: if a regularizer names a parameter that is not there, with near matches.
+        """
+        penalized = self._penalized(parameters)
+        if not penalized:
+            return arrive(0.0)[1][0]
+        _, tensors = arrive(*penalized.values())
+        return self._penalty(dict(zip(penalized, tensors, strict=True)))
+
+    def constrain(self, parameters: Any) -> Any:
+        """Return the parameters, in their own structure, with the constrained ones projected; call it after each step.
+
+        What it returns is new: nothing is changed in place. For a torch module, copy it back without recording:
+        `with torch.no_grad(): parameter.copy_(projected)`.
+
+        Raises:
+            UnknownNameError: if a constraint names a parameter that is not there, with near matches.
+        """
+        if not self._constraints:
+            return parameters
+        given = named(parameters)
+        check_names(self._constraints, given, "constraints")
+        return unflatten(
+            parameters,
+            [
+                K.stop_gradient(self._constraints[name](each)) if name in self._constraints else each
+                for name, each in given.items()
+            ],
+        )
+
+    # ── What is shown ───────────────────────────────────────────────────────────────────────────────────────
+
+    def update_metrics(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        mask: Any = None,
+        parameters: Any = None,
+    ) -> None:
+        """Take one more batch into the averages of the losses and into all metrics. No gradient is recorded.
+
+        Arguments and errors are those of a call; the first batch after construction decides the outputs and what
+        "accuracy" stands for.
+        """
+        batch, layout, penalized = self._arrive(y_true, y_pred, sample_weight, mask, parameters)
+        losses = self._losses(layout, batch)
+        if self._tracked is None:
+            self._tracked = track(self._metrics, self._weighted_metrics, losses, batch, layout)
+            self._layout = layout
+            self._loss_trackers = {
+                output.name: Mean(f"{output.name}_loss")
+                for loss, output in zip(losses, batch, strict=True)
+                if loss is not None
+            }
+        elif layout.names != self._layout_names():
+            raise ArgumentError(
+                f"This batch has the outputs {', '.join(layout.names)}, and earlier ones had "
+                f"{', '.join(self._layout_names())}. Use one objective for each model."
+            )
+        by_output = {output.name: _detached(output) for output in batch}
+        for loss, output in zip(losses, by_output.values(), strict=True):
+            if loss is not None:
+                add_loss(self._loss_trackers[output.name], loss, output)
+        if self._regularizers:
+            penalty = self._penalty({name: K.stop_gradient(each) for name, each in penalized.items()})
+            self._regularization_tracker.update_state(penalty, sample_weight=float(rows(batch[0])))
+        for tracked in self._tracked:
+            tracked.update(by_output[tracked.output])
+
+    def results(self) -> dict[str, Tensor]:
+        """Return the averages over all batches since the last `reset()`, under Keras 3's names.
+
+        "loss" is the total; with several outputs "{output}_loss" is each one's loss before its weight, and metrics are
+        called "{output}_{name}". Then "regularization", if there are regularizers, and the metrics: a string keeps its
+        name, a second metric of a name gets "_1", a weighted one "weighted_".
+
+        Raises:
+            ArgumentError: before the first batch.
+        """
+        if self._tracked is None or self._layout is None:
+            raise ArgumentError("No batch has been seen yet. Call update_metrics(y_true, y_pred) first.")
+        values = {name: tracker.result() for name, tracker in self._loss_trackers.items()}
+        weights = for_each_output(
+            self._loss_weights, self._layout, "loss_weights", listed=isinstance(self._loss_weights, list)
+        )
+        weight_of = dict(zip(self._layout.names, weights, strict=True))
+        terms = [
+            value if weight_of[name] is None or weight_of[name] == 1.0 else weight_of[name] * value
+            for name, value in values.items()
+        ]
+        shown: dict[str, Tensor] = {}
+        if self._regularizers:
+            shown["regularization"] = self._regularization_tracker.result()
+            terms.append(shown["regularization"])
+        if len(self._layout.names) > 1:
+            shown = {f"{name}_loss": value for name, value in values.items()} | shown
+        total = {"loss": _add(terms)} if terms else {}
+        return total | shown | {each.key: each.resolved.metric.result() for each in self._tracked}
+
+    def reset(self) -> None:
+        """Forget all batches: call it between epochs, and between training and test."""
+        for tracker in (self._regularization_tracker, *self._loss_trackers.values(), *self.metrics.values()):
+            tracker.reset_state()
+
+    def reset_state(self) -> None:
+        """Forget all batches: the name that metrics have for `reset`."""
+        self.reset()
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics by the names of `results()`, with "accuracy" and the like resolved; empty before the first batch."""
+        return {each.key: each.resolved.metric for each in self._tracked or ()}
+
+    def __repr__(self) -> str:
+        shown = {
+            "loss": self._loss,
+            "metrics": self._metrics,
+            "loss_weights": self._loss_weights,
+            "weighted_metrics": self._weighted_metrics,
+            "sample_weight_mode": self._sample_weight_mode,
+            "regularizers": self._regularizers or None,
+            "constraints": self._constraints or None,
+        }
+        return f"Objective({', '.join(f'{key}={value!r}' for key, value in shown.items() if value is not None)})"
+
+    # ── Between the two ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _layout_names(self) -> tuple[str, ...]:
+        return () if self._layout is None else self._layout.names
+
+    def _arrive(
+        self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any, parameters: Any
+    ) -> tuple[list[Output], Layout, dict[str, Tensor]]:
+        """Return the arguments output by output, and the penalized parameters, all as tensors of one framework."""
+        name = next((next(iter(each)) for each in self._settings if isinstance(each, dict) and len(each) == 1), None)
+        layout = layout_of(y_pred, name)
+        given = separate(y_true, y_pred, sample_weight, mask, layout)
+        penalized = self._penalized(parameters)
+        flat = [each for output in given for each in output[1:]]
+        _, tensors = arrive(*flat, *penalized.values())
+        modes = for_each_output(
+            self._sample_weight_mode,
+            layout,
+            "sample_weight_mode",
+            listed=isinstance(self._sample_weight_mode, list),
+        )
+        batch = []
+        for index, (output, mode) in enumerate(zip(given, modes, strict=True)):
+            arrived = Output(output.name, *tensors[4 * index : 4 * index + 4])
+            check_weights(arrived, mode)
+            batch.append(arrived)
+        return batch, layout, dict(zip(penalized, tensors[len(flat) :], strict=True))
+
+    def _losses(self, layout: Layout, batch: list[Output]) -> list[Loss | None]:
+        losses = for_each_output(self._loss, layout, "loss", listed=isinstance(self._loss, list))
+        for name, loss, output in zip(layout.names, losses, batch, strict=True):
+            if isinstance(self._loss, dict) and name not in self._loss:
+                raise ArgumentError(
+                    f"loss says nothing about the output {name!r}. Give it a loss, or None to leave it out."
+                )
+            if loss is not None and output.y_true is None:
+                raise ArgumentError(
+                    f"The output {name!r} has the loss {loss!r} and no y_true. Pass its targets, or make its loss None."
+                )
+        return losses
+
+    def _penalized(self, parameters: Any) -> dict[str, Tensor]:
+        if not self._regularizers:
+            return {}
+        if parameters is None:
+            raise ArgumentError(
+                f"There are regularizers for {', '.join(map(repr, self._regularizers))}, and no parameters. "
+                "Pass parameters=, the tensors by name."
+            )
+        given = named(parameters)
+        check_names(self._regularizers, given, "regularizers")
+        return {name: given[name] for name in self._regularizers}
+
+    def _penalty(self, penalized: Mapping[str, Tensor]) -> Tensor:
+        terms = []
+        for name, each in penalized.items():
+            term = self._regularizers[name](each)
+            if getattr(term, "ndim", 0):
+                raise ShapeError(
+                    f"The regularizer of {name!r} gave shape {tuple(term.shape)}. Expected one number: add it up."
+                )
+            terms.append(term)
+        return _add(terms)
+
+
+# ── Tensors ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _add(terms: list[Tensor]) -> Tensor:
+    """Return the sum of scalars, in the widest of their dtypes."""
+    total = terms[0]
+    for term in terms[1:]:
+        if hasattr(term, "dtype") and hasattr(total, "dtype") and term.dtype != total.dtype:
+            wide = "float64" if "float64" in (K.dtype(term), K.dtype(total)) else "float32"
+            term, total = K.cast(term, wide), K.cast(total, wide)
+        total = total + term
+    return total
+
+
+def _detached(output: Output) -> Output:
+    """Return an output without gradients to record."""
+    return output._replace(
+        y_true=None if output.y_true is None else _constant(output.y_true),
+        y_pred=_constant(output.y_pred),
+        sample_weight=None if output.sample_weight is None else _constant(output.sample_weight),
+    )
+
+
+def _constant(x: TensorLike) -> Tensor:
+    return K.stop_gradient(x) if K.is_floating(x) else x

@@ -1,0 +1,134 @@
+"""What an objective remembers between batches: the average loss of each output, and every metric under its name."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from multiloss._boundary import match_ranks
+from multiloss._errors import ArgumentError, MultilossError
+from multiloss._registry import owner_of
+from multiloss.dispatch import K
+from multiloss.losses import Loss, LossFunctionWrapper
+from multiloss.losses._base import spec_of
+from multiloss.losses._reduction import partial
+from multiloss.metrics import Mean, Metric
+from multiloss.objective._outputs import Layout, Output, for_each_output
+from multiloss.objective._resolve import Resolved, as_metric, concrete, is_automatic, resolve
+
+RESERVED = ("loss", "regularization")
+
+
+class Tracked(NamedTuple):
+    """One metric of one output."""
+
+    key: str
+    output: str
+    resolved: Resolved
+    weighted: bool
+
+    def update(self, output: Output) -> None:
+        y_true, y_pred, mask = self.resolved.prepare(output.y_true, output.y_pred, output.mask)
+        given = {"sample_weight": output.sample_weight if self.weighted else None, "mask": mask}
+        try:
+            self.resolved.metric.update_state(
+                y_true, y_pred, **{key: each for key, each in given.items() if each is not None}
+            )
+        except MultilossError as error:
+            error.add_note(f"This is the metric {self.key!r} of the objective: {self.resolved.metric!r}.")
+            raise
+
+
+def track(
+    metrics: Any, weighted_metrics: Any, losses: list[Loss | None], outputs: list[Output], layout: Layout
+) -> list[Tracked]:
+    """Return every metric of every output, under the names that Keras 3 gives them.
+
+    Raises:
+        UnknownNameError: for a metric or an output that is not known.
+        ArgumentError: if metrics and outputs do not fit, one metric would serve two outputs, or a name is taken.
+    """
+    taken: dict[str, int] = {}
+    tracked: list[Tracked] = []
+    for argument, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
+        weighted = argument == "weighted_metrics"
+        for entries, loss, output in zip(_entries(given, layout, argument), losses, outputs, strict=True):
+            for entry in entries:
+                if output.y_true is None:
+                    raise ArgumentError(f"The output {output.name!r} has metrics and no y_true. Pass its targets.")
+                if is_automatic(entry):
+                    name, resolved = entry, resolve(entry, loss, output.y_true, output.y_pred)
+                else:
+                    name, metric = as_metric(entry)
+                    resolved = Resolved(metric)
+                if any(resolved.metric is each.resolved.metric for each in tracked):
+                    raise ArgumentError(
+                        f"{resolved.metric!r} is given twice, and holds one state. Give each place a metric of its own."
+                    )
+                prefix = f"{output.name}_" if len(outputs) > 1 else ""
+                key = _free_name(prefix, name, taken, weighted)
+                tracked.append(Tracked(key, output.name, resolved, weighted))
+    for each in tracked:
+        if each.key in RESERVED or (len(outputs) > 1 and each.key in {f"{output.name}_loss" for output in outputs}):
+            raise ArgumentError(f"A metric is called {each.key!r}, which is the name of a part. Give it another name=.")
+    return tracked
+
+
+def _entries(given: Any, layout: Layout, argument: str) -> list[list[Any]]:
+    """Return the metrics of each output, as they were given."""
+    several = len(layout.names) > 1
+    if isinstance(given, dict) and "class_name" in given:
+        given = [given]
+    if isinstance(given, Metric) and several:
+        raise ArgumentError(
+            f"{argument}={given!r} is one metric for {len(layout.names)} outputs, and holds one state. "
+            "Give a dict with a metric of its own for each output."
+        )
+    listed = isinstance(given, (list, tuple))
+    if listed and not several:
+        # All of the list belongs to the one output, except that [["mse", "mae"]] is one entry for it, too.
+        given = given[0] if len(given) == 1 and isinstance(given[0], (list, tuple)) else given
+        return [[each for each in given if each is not None]]
+    return [
+        list(each) if isinstance(each, (list, tuple)) else [] if each is None else [each]
+        for each in for_each_output(given, layout, argument, listed=listed)
+    ]
+
+
+def _free_name(prefix: str, name: str, taken: dict[str, int], weighted: bool) -> str:
+    """Return the name of a metric, made unique as Keras 3 does."""
+    key = f"{prefix}{name}"
+    if key in taken and weighted:
+        key = f"{prefix}weighted_{name}"
+    if key not in taken:
+        taken[key] = 1
+        return key
+    taken[key] += 1
+    return f"{key}_{taken[key] - 1}"
+
+
+def rows(output: Output) -> int:
+    """Return the number of samples in a batch."""
+    return int(output.y_pred.shape[0]) if output.y_pred.ndim else 1
+
+
+def add_loss(tracker: Mean, loss: Loss, output: Output) -> None:
+    """Take the loss of a batch into its average.
+
+    A mean over samples is weighted by what it divides by, so that the average over unequal batches is that of all
+    samples; a sum, or a loss of the whole batch, counts as often as the batch has rows.
+    """
+    loss = concrete(loss, output.y_true, output.y_pred)
+    _, y_true, y_pred, sample_weight, mask = output
+    if isinstance(loss, LossFunctionWrapper) and (spec := spec_of(loss.fn)) is not None:
+        total, weight = loss.partial(y_true, y_pred, sample_weight, mask)
+        matched = match_ranks(y_true, y_pred)[1]
+        whole = matched.ndim < 2 and spec.event == "mean" and sample_weight is None and mask is None
+    else:
+        values, selection = loss._selected(owner_of(y_pred), y_true, y_pred, sample_weight, mask)
+        total, weight = partial(values, selection, loss.reduction)
+        whole = not values.ndim
+    if loss.reduction == "sum" or whole:
+        value = total if loss.reduction == "sum" else K.divide_no_nan(total, weight)
+        tracker.update_state(value, sample_weight=float(rows(output)))
+    else:
+        tracker.update_state(K.divide_no_nan(total, weight), sample_weight=weight)
