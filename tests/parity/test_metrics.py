@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from multiloss import metrics
 from multiloss.interface import Backend
-
 from tests.parity import cases
 from tests.parity.cases import Case
 from tests.parity.test_losses import assert_equal_to_keras, indexed
