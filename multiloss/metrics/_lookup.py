@@ -91,7 +91,7 @@ def serialize(metric: Any) -> dict[str, Any]:
     return lookup.serialize(metric)
 
 
-def deserialize(name: str | Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+def deserialize(config: str | Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
     """Return the metric that a name or config (ours, Keras 2's or Keras 3's) describes.
 
     Raises:
@@ -101,4 +101,4 @@ def deserialize(name: str | Mapping[str, Any], custom_objects: Mapping[str, Any]
     >>> deserialize(serialize(get("mse")))
     MeanSquaredError(name='mean_squared_error')
     """
-    return lookup.deserialize(name, custom_objects)
+    return lookup.deserialize(config, custom_objects)
