@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from multiloss._boundary import align, arrive, as_floats
 from multiloss._errors import ArgumentError, LabelError, ShapeError, unknown_name
-from multiloss._typing import Tensor, TensorLike
+from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import EPSILON, Backend
 from multiloss.losses._reduction import select
 from multiloss.metrics._base import Metric
-from multiloss.metrics._sums import COUNT, add, add_pairs, beside, sum_dtype, zeros
+from multiloss.metrics._sums import COUNT, add, add_pairs, as_result, beside, run, sum_dtype, zeros
 
 __all__ = ["AUC"]
 
@@ -179,31 +179,19 @@ class AUC(Metric):
             )
 
     def merge(self, a: AUCState, b: AUCState, /) -> AUCState:
-        _, tensors = arrive(*a, *b)
-        a, b = AUCState(*tensors[: len(a)]), AUCState(*tensors[len(a) :])
-        return AUCState(
-            a.thresholds,
-            a.positives + b.positives,
-            a.negatives + b.negatives,
-            *add_pairs(a.positive_weight, a.positive_weight_low, b.positive_weight, b.positive_weight_low),
-            *add_pairs(a.negative_weight, a.negative_weight_low, b.negative_weight, b.negative_weight_low),
-        )
+        merged: AUCState = run(_merge, *a, *b)
+        return merged
 
     def compute(self, state: AUCState, /) -> Tensor:
-        tp = _running_total(state.positives, state.positive_weight + state.positive_weight_low)
-        fp = _running_total(state.negatives, state.negative_weight + state.negative_weight_low)
-        if self.curve == "PR" and self.summation_method == "interpolation":
-            steps = _interpolated_precision(tp, fp)
-        else:
-            x, y = {"ROC": _roc, "PR": _precision_recall, "PRGAIN": _precision_recall_gain}[self.curve](tp, fp)
-            steps = (x[1:] - x[:-1]) * _heights(y[:-1], y[1:], self.summation_method)
-        value = K.sum(steps, 0)
-        if self.multi_label and self.label_weights is None:
-            value = K.mean(value)
-        elif self.multi_label:
-            weights = K.asarray(list(self.label_weights or ()), dtype=K.dtype(value), like=value)
-            value = K.divide_no_nan(K.sum(value * weights), K.sum(weights))
-        return value if self.dtype is None else K.cast(value, self.dtype)
+        return run(
+            _area,
+            *state,
+            curve=self.curve,
+            summation_method=self.summation_method,
+            multi_label=self.multi_label,
+            label_weights=self.label_weights,
+            dtype=self.dtype,
+        )
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config() | {
@@ -324,6 +312,18 @@ def _add_to_buckets(
     return AUCState(state.thresholds, positives, negatives, *pairs)
 
 
+def _merge(*tensors: Tensor) -> AUCState:
+    half = len(tensors) // 2
+    a, b = AUCState(*tensors[:half]), AUCState(*tensors[half:])
+    return AUCState(
+        a.thresholds,
+        a.positives + b.positives,
+        a.negatives + b.negatives,
+        *add_pairs(a.positive_weight, a.positive_weight_low, b.positive_weight, b.positive_weight_low),
+        *add_pairs(a.negative_weight, a.negative_weight_low, b.negative_weight, b.negative_weight_low),
+    )
+
+
 # ── Curves ──────────────────────────────────────────────────────────────────────────────────────────────────────
 # True and false positives as the threshold falls, from none to all of them.
 
@@ -331,6 +331,31 @@ def _add_to_buckets(
 def _running_total(counts: Tensor, weights: Tensor) -> Tensor:
     totals = K.cast(K.cumsum(counts, 0), K.dtype(weights)) + K.cumsum(weights, 0)
     return K.concatenate([K.zeros_like(totals[:1]), totals], 0)
+
+
+def _area(
+    *tensors: Tensor,
+    curve: str,
+    summation_method: str,
+    multi_label: bool,
+    label_weights: tuple[float, ...] | None,
+    dtype: DType | None,
+) -> Tensor:
+    state = AUCState(*tensors)
+    tp = _running_total(state.positives, state.positive_weight + state.positive_weight_low)
+    fp = _running_total(state.negatives, state.negative_weight + state.negative_weight_low)
+    if curve == "PR" and summation_method == "interpolation":
+        steps = _interpolated_precision(tp, fp)
+    else:
+        x, y = {"ROC": _roc, "PR": _precision_recall, "PRGAIN": _precision_recall_gain}[curve](tp, fp)
+        steps = (x[1:] - x[:-1]) * _heights(y[:-1], y[1:], summation_method)
+    value = K.sum(steps, 0)
+    if multi_label and label_weights is None:
+        value = K.mean(value)
+    elif multi_label:
+        weights = K.asarray(list(label_weights or ()), dtype=K.dtype(value), like=value)
+        value = K.divide_no_nan(K.sum(value * weights), K.sum(weights))
+    return as_result(value, dtype)
 
 
 def _roc(tp: Tensor, fp: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from multiloss.dispatch import K
 from multiloss.losses._base import Loss, LossFunctionWrapper, LossSpec, spec_of
 from multiloss.losses._reduction import Selection, select
 from multiloss.metrics._base import Metric
-from multiloss.metrics._sums import COUNT, add, add_pairs, beside, sum_dtype, zeros
+from multiloss.metrics._sums import COUNT, add, add_pairs, as_result, beside, run, sum_dtype, zeros
 
 __all__ = ["Mean", "MeanMetricWrapper", "Sum"]
 
@@ -90,6 +90,35 @@ def _add_samples(
     return add_values(MeanState(*state), values, selection)
 
 
+def _add_selected(*tensors: Tensor) -> MeanState:
+    *state, values, weights, counted, computed = tensors
+    return add_values(MeanState(*state), values, Selection(weights, counted, computed))
+
+
+def _merge_means(*tensors: Tensor) -> MeanState:
+    a, b = MeanState(*tensors[:5]), MeanState(*tensors[5:])
+    return MeanState(
+        *add_pairs(a.total, a.total_low, b.total, b.total_low),
+        a.count + b.count,
+        *add_pairs(a.weight, a.weight_low, b.weight, b.weight_low),
+    )
+
+
+def _mean(*tensors: Tensor, dtype: DType | None) -> Tensor:
+    state = MeanState(*tensors)
+    total = state.total + state.total_low
+    weight = K.cast(state.count, K.dtype(total)) + (state.weight + state.weight_low)
+    return as_result(K.divide_no_nan(total, weight), dtype)
+
+
+def _merge_sums(*tensors: Tensor) -> SumState:
+    return SumState(*add_pairs(*tensors))
+
+
+def _sum(total: Tensor, low: Tensor, *, dtype: DType | None) -> Tensor:
+    return as_result(total + low, dtype)
+
+
 class Average(Metric):
     """What all averages share: the state and how it is merged and computed."""
 
@@ -99,19 +128,11 @@ class Average(Metric):
         return MeanState(zero, zero, zeros(like, COUNT), zero, zero)
 
     def merge(self, a: MeanState, b: MeanState, /) -> MeanState:
-        _, tensors = arrive(*a, *b)
-        a, b = MeanState(*tensors[:5]), MeanState(*tensors[5:])
-        return MeanState(
-            *add_pairs(a.total, a.total_low, b.total, b.total_low),
-            a.count + b.count,
-            *add_pairs(a.weight, a.weight_low, b.weight, b.weight_low),
-        )
+        merged: MeanState = run(_merge_means, *a, *b)
+        return merged
 
     def compute(self, state: MeanState, /) -> Tensor:
-        total = state.total + state.total_low
-        weight = K.cast(state.count, K.dtype(total)) + (state.weight + state.weight_low)
-        value = K.divide_no_nan(total, weight)
-        return value if self.dtype is None else K.cast(value, self.dtype)
+        return run(_mean, *state, dtype=self.dtype)
 
 
 class Mean(Average):
@@ -143,8 +164,7 @@ class Mean(Average):
         Raises:
             ShapeError: if weights or mask do not align with the values.
         """
-        backend, tensors = arrive(*state, values, sample_weight, mask)
-        updated: MeanState = backend.run(_add_to_mean, *tensors)
+        updated: MeanState = run(_add_to_mean, *state, values, sample_weight, mask)
         return updated
 
 
@@ -181,17 +201,15 @@ class Sum(Metric):
         Raises:
             ShapeError: if weights or mask do not align with the values.
         """
-        backend, tensors = arrive(*state, values, sample_weight, mask)
-        updated: SumState = backend.run(_add_to_sum, *tensors)
+        updated: SumState = run(_add_to_sum, *state, values, sample_weight, mask)
         return updated
 
     def merge(self, a: SumState, b: SumState, /) -> SumState:
-        _, tensors = arrive(*a, *b)
-        return SumState(*add_pairs(*tensors))
+        merged: SumState = run(_merge_sums, *a, *b)
+        return merged
 
     def compute(self, state: SumState, /) -> Tensor:
-        value = state.total + state.total_low
-        return value if self.dtype is None else K.cast(value, self.dtype)
+        return run(_sum, *state, dtype=self.dtype)
 
 
 class MeanMetricWrapper(Average):
@@ -277,16 +295,17 @@ class MeanMetricWrapper(Average):
             values, selection = loss._selected(backend, *batch)
             if not values.ndim:
                 values, selection = _for_each_row(batch[1], values, selection)
-            return add_values(MeanState(*tensors[: len(state)]), values, selection)
-        updated: MeanState = backend.run(
-            _add_samples,
-            *tensors,
-            selected=spec.selected,
-            per_value=spec.event == "mean" and parameters.get("axis", -1) == -1,
-            checked=spec.labels_checked(backend, batch[0], batch[1], batch[2], batch[3], parameters),
-            dtype=dtype,
-            parameters=tuple(parameters.items()),
-        )
+            updated: MeanState = backend.run(_add_selected, *tensors[: len(state)], values, *selection)
+        else:
+            updated = backend.run(
+                _add_samples,
+                *tensors,
+                selected=spec.selected,
+                per_value=spec.event == "mean" and parameters.get("axis", -1) == -1,
+                checked=spec.labels_checked(backend, batch[0], batch[1], batch[2], batch[3], parameters),
+                dtype=dtype,
+                parameters=tuple(parameters.items()),
+            )
         return updated
 
     def get_config(self) -> dict[str, Any]:

@@ -7,14 +7,28 @@ add up as if in twice the precision, on frameworks and devices without float64 t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from multiloss._boundary import arrive
 from multiloss._config import floatx
 from multiloss._registry import owner_of
-from multiloss._typing import DType, Shape, Tensor
+from multiloss._typing import DType, Shape, Tensor, TensorLike
 from multiloss.dispatch import K
 
 COUNT: DType = "int64"
 """The dtype of counts; JAX makes it int32 while its x64 setting is off."""
+
+
+def run(fn: Callable[..., Any], *tensors: TensorLike, **static: Any) -> Any:
+    """Return `fn(*tensors, **static)`, run by the backend that owns the tensors."""
+    backend, arrived = arrive(*tensors)
+    return backend.run(fn, *arrived, **static)
+
+
+def as_result(value: Tensor, dtype: DType | None) -> Tensor:
+    """Return `value` in the dtype that the metric was asked for."""
+    return value if dtype is None else K.cast(value, dtype)
 
 
 def beside(like: Tensor = None) -> Tensor:
