@@ -180,6 +180,7 @@ def _prepare(
     if spec.predicts_labels(parameters):
         return align(y_true, y_pred)
     y_true, y_pred = align(y_true, as_floats(y_pred, dtype))
+    normalize_axis(parameters.get("axis", -1), y_pred.ndim)  # raises if there is no such axis
     return y_true if y_true.dtype == y_pred.dtype else K.cast(y_true, K.dtype(y_pred)), y_pred
 
 
@@ -304,7 +305,7 @@ def loss(*, y_true: Target, y_pred: Prediction, event: Event = "mean") -> Callab
         @functools.wraps(formula)
         def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
             bound = spec.bind(args, kwargs)
-            owner = None if by_class_index else settled(y_true, y_pred)
+            owner = None if by_class_index or bound.get("axis", -1) != -1 else settled(y_true, y_pred)
             if owner is not None:
                 return owner.run(formula, y_true, y_pred, **bound)
             backend, (y_true, y_pred) = arrive(y_true, y_pred)
@@ -531,7 +532,7 @@ class LossFunctionWrapper(Loss):
         if spec is None:
             return super()._run(y_true, y_pred, sample_weight, mask, parts=parts)
         if sample_weight is None and mask is None and self.dtype is None and spec.target != "class index":
-            owner = settled(y_true, y_pred)
+            owner = settled(y_true, y_pred) if bound.get("axis", -1) == -1 else None
             if owner is not None:
                 return owner.run(spec.settled, y_true, y_pred, reduction=self.reduction, parts=parts, **bound)
         backend, (y_true, y_pred, sample_weight, mask) = arrive(y_true, y_pred, sample_weight, mask)
