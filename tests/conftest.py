@@ -43,7 +43,7 @@ def _chosen() -> list[str]:
 
 BACKENDS = _chosen()
 
-hypothesis.settings.register_profile("multiloss", deadline=None, max_examples=20, print_blob=True)
+hypothesis.settings.register_profile("multiloss", deadline=None, max_examples=20, print_blob=True, database=None)
 hypothesis.settings.register_profile("ci", parent=hypothesis.settings.get_profile("multiloss"), derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "multiloss")
 

@@ -1,0 +1,71 @@
+"""`partial`: the parts of a batch add up to the whole, in value and gradient, however it is split."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from multiloss import _errors, value_and_grad
+from multiloss.testing import public_loss_classes
+from tests.contract.facts import CLASSES, data
+
+SAMPLES = 8
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+
+
+@st.composite
+def splits(draw):
+    """Return the edges of 1 to 8 parts, some of them empty."""
+    inner = draw(st.lists(st.integers(0, SAMPLES), max_size=SAMPLES - 1))
+    return [0, *sorted(inner), SAMPLES]
+
+
+def close(actual, expected, dtype):
+    scale = max(1.0, float(np.max(np.abs(expected))))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE[dtype] * scale)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", CLASSES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=3)
+@given(edges=splits(), reduction=st.sampled_from(["sum_over_batch_size", "mean_with_sample_weight", "sum"]))
+def test_parts_add_up_to_the_whole(name, dtype, reduction, edges, backend, tensor, host, float64):
+    y_true, y_pred = data(name, (SAMPLES, 3), dtype)
+    rng = np.random.default_rng(0)
+    weight = rng.choice([0.0, 0.5, 1.0, 2.0], SAMPLES).astype(dtype)
+    mask = rng.random(SAMPLES) > 0.3
+    loss = public_loss_classes()[name](reduction=reduction)
+    expected, expected_gradient = value_and_grad(loss)(*(tensor(each) for each in (y_true, y_pred, weight, mask)))
+
+    total, denominator, gradients = 0.0, 0.0, []
+    for start, stop in itertools.pairwise(edges):
+        part = [tensor(each[start:stop]) for each in (y_true, y_pred, weight, mask)]
+
+        def numerator(y_pred, part=part):
+            return loss.partial(part[0], y_pred, *part[2:])
+
+        (part_total, part_weight), gradient = value_and_grad(numerator, has_aux=True)(part[1])
+        total, denominator = total + host(part_total), denominator + host(part_weight)
+        gradients.append(host(gradient))
+    scale = 1.0 if reduction == "sum" or denominator == 0 else denominator
+    close(total / scale, host(expected), dtype)
+    close(np.concatenate(gradients) / scale, host(expected_gradient), dtype)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_parts_without_weights_add_up_too(name, backend, tensor, host):
+    y_true, y_pred = data(name, (6, 3))
+    loss = public_loss_classes()[name]()
+    first, second = (
+        loss.partial(tensor(y_true[rows]), tensor(y_pred[rows])) for rows in (slice(None, 2), slice(2, None))
+    )
+    whole = (host(first[0]) + host(second[0])) / (host(first[1]) + host(second[1]))
+    close(whole, host(loss(tensor(y_true), tensor(y_pred))), "float32")
+
+
+def test_nothing_is_added_up_without_a_reduction():
+    with pytest.raises(_errors.ArgumentError, match="reduction='none'"):
+        public_loss_classes()["MeanSquaredError"](reduction="none").partial([[1.0]], [[2.0]])
