@@ -7,7 +7,7 @@ from typing import Any
 from multiloss._errors import ArgumentError
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
-from multiloss.losses._base import loss
+from multiloss.losses._spec import loss
 from multiloss.metrics._means import MeanMetricWrapper
 
 __all__ = [

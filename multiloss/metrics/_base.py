@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 
 from multiloss._boundary import arrive
 from multiloss._errors import ArgumentError, MixedBackendsError, NotSupportedError
+from multiloss._names import dtype_name, snake_case
 from multiloss._registry import backend_of, owner_of
 from multiloss._tree import leaves
 from multiloss._typing import DType, Tensor, TensorLike
-from multiloss.losses._base import dtype_name, snake_case
 
 MetricT = TypeVar("MetricT", bound="Metric")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from multiloss import losses
 from multiloss._lookup import Lookup
-from multiloss.losses._base import Loss, snake_case
+from multiloss._names import snake_case
+from multiloss.losses._base import Loss
 from multiloss.metrics._base import Metric
 from multiloss.metrics._losses import cosine_proximity
 from multiloss.metrics._means import MeanMetricWrapper

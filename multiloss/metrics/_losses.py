@@ -9,7 +9,6 @@ from typing import Any
 
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
-from multiloss.losses._base import loss
 from multiloss.losses._crossentropy import (
     binary_crossentropy,
     categorical_crossentropy,
@@ -25,6 +24,7 @@ from multiloss.losses._regression import (
     mean_squared_logarithmic_error,
     poisson,
 )
+from multiloss.losses._spec import loss
 from multiloss.metrics._means import MeanMetricWrapper, MeanState
 
 __all__ = [

@@ -9,8 +9,9 @@ from multiloss._boundary import arrive
 from multiloss._errors import ArgumentError
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
-from multiloss.losses._base import Loss, LossFunctionWrapper, LossSpec, spec_of
+from multiloss.losses._base import Loss, LossFunctionWrapper
 from multiloss.losses._reduction import Selection, select
+from multiloss.losses._spec import LossSpec, spec_of
 from multiloss.metrics._base import Metric
 from multiloss.metrics._sums import COUNT, add, add_pairs, as_result, beside, run, sum_dtype, zeros
 

@@ -1,7 +1,7 @@
 """Sums that lose nothing: two floats for a total, an integer for a count.
 
 A float32 total stops growing at 2^24 ones. Here each total is a pair `(high, low)`: `high` is the rounded sum and `low`
-collects what each addition rounded away (Neumaier 1974, with Knuth's branchless error term), so that a million batches
+keeps what rounding took from it (T. J. Dekker, 1971, with D. Knuth's branchless error term), so that a million batches
 add up as if in twice the precision, on frameworks and devices without float64 too.
 """
 
@@ -51,13 +51,20 @@ def zeros(like: Tensor, dtype: DType, shape: Shape = ()) -> Tensor:
 
 def add(high: Tensor, low: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the pair `high + low + x`, elementwise."""
-    total = high + x
-    rest = total - high
-    lost = (high - (total - rest)) + (x - rest)
-    return total, low + K.where(K.isfinite(total), lost, 0.0)  # inf - inf must not make nan of an infinite total
+    total, lost = _exact_sum(high, x)
+    # Normalized again at once: a `low` that was left to grow would lose digits of its own.
+    return _exact_sum(total, lost + low)
 
 
 def add_pairs(high_a: Tensor, low_a: Tensor, high_b: Tensor, low_b: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum of two pairs."""
-    high, low = add(high_a, low_a, high_b)
-    return high, low + low_b
+    total, lost = _exact_sum(high_a, high_b)
+    return _exact_sum(total, lost + (low_a + low_b))
+
+
+def _exact_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `a + b`, rounded, and what the rounding lost, exactly."""
+    total = a + b
+    rest = total - a
+    lost = (a - (total - rest)) + (b - rest)
+    return total, K.where(K.isfinite(total), lost, 0.0)  # inf - inf must not make nan of an infinite total

@@ -1,0 +1,40 @@
+"""Batches that every metric class can take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from multiloss import metrics
+from multiloss.metrics import Metric
+
+TAKES_VALUES = ("Mean", "Sum")
+PER_SAMPLE_CLASSES = [
+    name
+    for name in metrics.__all__
+    if isinstance(getattr(metrics, name), type) and name not in (*TAKES_VALUES, "Metric", "MeanMetricWrapper")
+]
+CLASSES = [*TAKES_VALUES, *PER_SAMPLE_CLASSES]
+OPTIONS: dict[str, dict[str, Any]] = {"TopKCategoricalAccuracy": {"k": 2}, "SparseTopKCategoricalAccuracy": {"k": 2}}
+
+
+def make(name: str, **options: Any) -> Metric:
+    """Return a metric whose options let the data below tell its values apart."""
+    metric: Metric = getattr(metrics, name)(**OPTIONS.get(name, {}), **options)
+    return metric
+
+
+def batch_for(name: str, rows: int, seed: int = 0, classes: int = 4) -> list[Any]:
+    """Return targets and predictions (or values) as NumPy arrays."""
+    rng = np.random.default_rng(seed)
+    scores = rng.uniform(0.05, 1.0, (rows, classes)).astype("float32")
+    scores /= scores.sum(1, keepdims=True)
+    labels = rng.integers(0, classes, rows)
+    if name in TAKES_VALUES:
+        return [scores]
+    if name.startswith("Sparse"):
+        return [labels, scores]
+    one_hot = np.eye(classes, dtype="float32")[labels]
+    if name == "Accuracy":
+        return [labels, rng.integers(0, classes, rows)]
+    return [one_hot, scores]
