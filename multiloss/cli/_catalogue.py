@@ -11,7 +11,7 @@ from typing import Any
 
 from multiloss import losses, metrics
 from multiloss._errors import unknown_name
-from multiloss.losses._base import snake_case
+from multiloss._names import snake_case
 
 
 @dataclass

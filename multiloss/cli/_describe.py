@@ -12,7 +12,7 @@ from rich.text import Text
 from multiloss import _registry
 from multiloss.cli import _words
 from multiloss.cli._catalogue import Entry, all_losses, all_metrics, find, paragraphs, parameters, signature
-from multiloss.losses._base import spec_of
+from multiloss.losses._spec import spec_of
 
 _PACKAGES = {"loss": "losses", "metric": "metrics"}
 

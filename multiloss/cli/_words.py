@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multiloss.losses._base import LossSpec
+from multiloss.losses._spec import LossSpec
 
 TARGETS = {
     "real": "real numbers",

@@ -7,7 +7,8 @@ from typing import Any
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
 from multiloss.interface import EPSILON
-from multiloss.losses._base import LossFunctionWrapper, loss
+from multiloss.losses._base import LossFunctionWrapper
+from multiloss.losses._spec import loss
 
 __all__ = [
     *("BCE", "BinaryCrossentropy", "CategoricalCrossentropy", "KLD", "KLDivergence", "SparseCategoricalCrossentropy"),

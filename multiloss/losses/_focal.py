@@ -11,8 +11,9 @@ from typing import Any
 from multiloss._errors import ArgumentError
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
-from multiloss.losses._base import LossFunctionWrapper, loss
+from multiloss.losses._base import LossFunctionWrapper
 from multiloss.losses._crossentropy import smooth_one_hot
+from multiloss.losses._spec import loss
 
 __all__ = [
     *("BinaryFocalCrossentropy", "CategoricalFocalCrossentropy"),

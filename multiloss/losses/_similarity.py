@@ -6,7 +6,8 @@ from typing import Any
 
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
-from multiloss.losses._base import LossFunctionWrapper, loss
+from multiloss.losses._base import LossFunctionWrapper
+from multiloss.losses._spec import loss
 
 __all__ = ["CosineSimilarity", "cosine", "cosine_proximity", "cosine_similarity"]
 

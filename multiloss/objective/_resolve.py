@@ -14,11 +14,12 @@ from typing import Any, Literal, NamedTuple
 from multiloss import losses, metrics
 from multiloss._boundary import align_weights, match_ranks, normalize_axis
 from multiloss._errors import ArgumentError
+from multiloss._names import snake_case
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
 from multiloss.losses import Loss, LossFunctionWrapper
-from multiloss.losses._base import snake_case, spec_of
 from multiloss.losses._crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
+from multiloss.losses._spec import spec_of
 from multiloss.metrics import MeanMetricWrapper, Metric
 
 Kind = Literal["binary", "sparse", "categorical"]

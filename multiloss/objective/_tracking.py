@@ -9,8 +9,8 @@ from multiloss._errors import ArgumentError, MultilossError
 from multiloss._registry import owner_of
 from multiloss.dispatch import K
 from multiloss.losses import Loss, LossFunctionWrapper
-from multiloss.losses._base import spec_of
 from multiloss.losses._reduction import partial
+from multiloss.losses._spec import spec_of
 from multiloss.metrics import Mean, Metric
 from multiloss.objective._outputs import Layout, Output, for_each_output
 from multiloss.objective._resolve import Resolved, as_metric, concrete, is_automatic, resolve

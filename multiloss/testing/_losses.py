@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 import multiloss.losses
-from multiloss.losses._base import LossFunctionWrapper, LossSpec, spec_of
+from multiloss.losses._base import LossFunctionWrapper
+from multiloss.losses._spec import LossSpec, spec_of
 
 Array = Any
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from multiloss._boundary import arrive, as_labels, describe
 from multiloss._errors import ArgumentError, LabelError
+from multiloss._names import dtype_name
 from multiloss._typing import Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import Backend
-from multiloss.losses._base import dtype_name
 
 _NAN = float("nan")
 

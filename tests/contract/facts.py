@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from multiloss import value_and_grad
-from multiloss.losses._base import LossSpec, spec_of
+from multiloss.losses._spec import LossSpec, spec_of
 from multiloss.testing import example, public_loss_classes, public_losses, variants
 
 FUNCTIONS = sorted(public_losses())

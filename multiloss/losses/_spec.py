@@ -1,0 +1,313 @@
+"""`@loss`: the facts about a loss, and the boundary around its formula.
+
+A formula is a plain function of `(y_true, y_pred, **parameters)` over K that returns one value per sample. `@loss`
+records the facts that everything else is derived from and wraps the formula in the boundary: find the backend, convert
+host data, align shapes, settle dtypes, check labels.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
+
+from multiloss._boundary import (
+    align,
+    align_labels,
+    align_weights,
+    arrive,
+    as_floats,
+    as_labels,
+    check_labels,
+    normalize_axis,
+    settled,
+)
+from multiloss._errors import ArgumentError
+from multiloss._typing import DType, Tensor, TensorLike
+from multiloss.dispatch import K
+from multiloss.interface import Backend
+from multiloss.losses._reduction import (
+    Selection,
+    keep,
+    partial,
+    reduce,
+    select,
+)
+
+Target = Literal["real", "positive", "sign", "probability", "one-hot", "class index"]
+Prediction = Literal["real", "positive", "margin", "probability or logit", "distribution or logits", "label"]
+Event = Literal["mean", "joint", "element"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAN = float("nan")
+
+
+# ── Facts ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_DOMAINS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "axis": (lambda value: isinstance(value, int) and not isinstance(value, bool), "an integer"),
+    "from_logits": (lambda value: isinstance(value, bool), "True or False"),
+    "apply_class_balancing": (lambda value: isinstance(value, bool), "True or False"),
+    "label_smoothing": (lambda value: _is_number(value) and 0 <= value <= 1, "a number in [0, 1]"),
+    "delta": (lambda value: _is_number(value) and value > 0, "a positive number"),
+    "gamma": (lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
+    "ignore_class": (lambda value: value is None or (_is_number(value) and value == int(value)), "an integer or None"),
+}
+"""What the parameters of that name may be, in every loss. Tensors are let through: their values are not looked at."""
+
+
+class LossSpec:
+    """A loss: its formula and the facts declared beside it.
+
+    Attributes:
+        name: the formula's name.
+        formula: a plain function of `(y_true, y_pred, **parameters)` over K; one value per sample.
+        target: what `y_true` is.
+        prediction: what `y_pred` is.
+        event: whether the last axis is averaged (each element could be a sample), is one event (a distribution), or
+            stays (each element has a value of its own).
+        defaults: the parameters and their defaults, in order.
+        samples: what the function form runs.
+        reduced: what the class form runs.
+        selected: what a metric runs: values per sample, and which of them count.
+        settled: what the class form runs on tensors that need nothing done to them.
+
+    The last four are pure and traced, and live as long as the process, so that backends may keep what they compile.
+    """
+
+    def __init__(self, formula: Callable[..., Tensor], target: Target, prediction: Prediction, event: Event) -> None:
+        code = formula.__code__
+        self.name: str = formula.__name__
+        self.formula = formula
+        self.target = target
+        self.prediction = prediction
+        self.event = event
+        self.defaults: Mapping[str, Any] = dict(
+            zip(code.co_varnames[2 : code.co_argcount], formula.__defaults__ or (), strict=True)
+        )
+        self.samples: Callable[..., Tensor] = functools.partial(_samples, self)
+        self.reduced: Callable[..., Any] = functools.partial(_reduced, self)
+        self.selected: Callable[..., tuple[Tensor, Selection]] = functools.partial(_selected, self)
+        self.settled: Callable[..., Any] = functools.partial(_settled, formula)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return all parameters by name.
+
+        Raises:
+            TypeError: for a parameter that the loss does not have.
+            ArgumentError: for one outside its domain.
+        """
+        if not args and not kwargs:
+            return self.defaults
+        given = {**dict(zip(self.defaults, args, strict=False)), **kwargs}
+        if (
+            len(args) > len(self.defaults)
+            or len(given) < len(args) + len(kwargs)
+            or not given.keys() <= self.defaults.keys()
+        ):
+            import inspect  # only for messages
+
+            inspect.signature(self.formula).bind(None, None, *args, **kwargs)  # raises what Python would
+        for name, value in given.items():
+            if name in _DOMAINS and not hasattr(value, "dtype") and not _DOMAINS[name][0](value):
+                raise ArgumentError(f"{self.name}: {name}={value!r} is not allowed. Expected {_DOMAINS[name][1]}.")
+            if isinstance(value, list):
+                given[name] = tuple(value)
+        return {**self.defaults, **given}
+
+    def has_classes(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether `y_true` holds indices into the class axis of `y_pred`, which are in range or not."""
+        return self.target == "class index" and not self.predicts_labels(parameters)
+
+    def predicts_labels(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether `y_pred` holds labels, which are compared as they are, and not scores."""
+        return self.prediction == "label" or bool(parameters.get("from_sorted_ids", False))
+
+    def labels_checked(
+        self,
+        backend: Backend,
+        y_true: Tensor,
+        y_pred: Tensor,
+        sample_weight: Tensor,
+        mask: Tensor,
+        parameters: Mapping[str, Any],
+    ) -> bool:
+        """Check class indices if their values are at hand, and tell whether they were.
+
+        Raises:
+            LabelError: for the first one out of range that counts.
+        """
+        if not self.has_classes(parameters):
+            return True
+        given = [each for each in (y_true, sample_weight, mask) if each is not None]
+        if not all(backend.has_values(each) for each in given):
+            return False
+        axis = parameters.get("axis", -1)
+        shape = tuple(y_pred.shape)
+        at = normalize_axis(axis, len(shape))
+        labels = align_labels(backend.to_numpy(y_true), shape, axis)
+        samples = shape[:at] + shape[at + 1 :]
+        selected = None
+        for what, each in (("sample_weight", sample_weight), ("mask", mask)):
+            if each is not None:
+                counts = K.broadcast_to(align_weights(backend.to_numpy(each), samples, what) != 0, samples)
+                selected = counts if selected is None else selected & counts
+        check_labels(labels, shape[at], ignore_class=parameters.get("ignore_class"), selected=selected)
+        return True
+
+
+def spec_of(fn: object) -> LossSpec | None:
+    """Return the facts behind a public loss function, or None for any other object."""
+    return getattr(fn, "__multiloss__", None)
+
+
+def _prepare(
+    spec: LossSpec, y_true: Tensor, y_pred: Tensor, dtype: DType | None, parameters: Mapping[str, Any]
+) -> tuple[Tensor, Tensor]:
+    if spec.target == "class index":
+        y_true = as_labels(y_true)
+        return y_true, as_labels(y_pred) if spec.predicts_labels(parameters) else as_floats(y_pred, dtype)
+    if spec.predicts_labels(parameters):
+        return align(y_true, y_pred)
+    y_true, y_pred = align(y_true, as_floats(y_pred, dtype))
+    normalize_axis(parameters.get("axis", -1), y_pred.ndim)  # raises if there is no such axis
+    return y_true if y_true.dtype == y_pred.dtype else K.cast(y_true, K.dtype(y_pred)), y_pred
+
+
+def _evaluate(
+    spec: LossSpec, y_true: Tensor, y_pred: Tensor, selection: Selection, checked: bool, parameters: Mapping[str, Any]
+) -> Tensor:
+    """Return the formula's values with unselected entries left out and bad labels turned into nan."""
+    axis = parameters.get("axis", -1)
+    computed, in_range = selection.computed, None
+    if not checked and spec.has_classes(parameters):
+        in_range = (y_true >= 0) & (y_true < y_pred.shape[axis])
+        y_true = K.where(in_range, y_true, 0)
+    if computed is not None:
+        labels = spec.predicts_labels(parameters)
+        y_true = keep(computed, y_true, 0 if labels or spec.target == "class index" else 1.0, axis)
+        y_pred = keep(computed, y_pred, 0 if labels else 1.0, axis)
+    values = spec.formula(y_true, y_pred, **parameters)
+    if in_range is not None:
+        values = values * K.where(in_range, K.ones_like(values), _NAN)
+    return values if computed is None else K.where(computed, values, 0.0)
+
+
+def _samples(spec: LossSpec, y_true: Tensor, y_pred: Tensor, *, checked: bool, **parameters: Any) -> Tensor:
+    """Return one value per sample: what the function form of a loss returns."""
+    y_true, y_pred = _prepare(spec, y_true, y_pred, None, parameters)
+    selection = _NO_SELECTION
+    if spec.target == "class index":
+        y_true = align_labels(y_true, y_pred.shape, parameters.get("axis", -1))
+        ignored = parameters.get("ignore_class")
+        if ignored is not None:
+            kept = y_true != ignored
+            selection = Selection(None, kept, kept)
+    return _evaluate(spec, y_true, y_pred, selection, checked, parameters)
+
+
+_NO_SELECTION = Selection()
+
+
+def _selected(
+    spec: LossSpec,
+    y_true: Tensor,
+    y_pred: Tensor,
+    sample_weight: Tensor,
+    mask: Tensor,
+    *,
+    checked: bool,
+    dtype: DType | None,
+    **parameters: Any,
+) -> tuple[Tensor, Selection]:
+    """Return one value per sample, 0 where it does not count, and what counts: what loss and metric then add up."""
+    y_true, y_pred = _prepare(spec, y_true, y_pred, dtype, parameters)
+    axis = parameters.get("axis", -1)
+    kept = None
+    if spec.target == "class index":
+        y_true = align_labels(y_true, y_pred.shape, axis)
+        ignored = parameters.get("ignore_class")
+        kept = None if ignored is None else y_true != ignored
+    weighted = sample_weight is not None or mask is not None
+    if (
+        weighted
+        and y_pred.ndim == 1
+        and spec.event == "mean"
+        and any(each is not None and each.ndim for each in (sample_weight, mask))
+    ):
+        # (N,) targets and predictions are N samples of one value as soon as each has a weight of its own.
+        y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
+    if not weighted and kept is None:
+        selection = _NO_SELECTION
+    else:
+        shape = tuple(y_pred.shape)
+        if spec.event != "element":
+            at = normalize_axis(axis, len(shape))
+            shape = shape[:at] + shape[at + 1 :]
+        weight_dtype = K.dtype(y_pred) if K.is_floating(y_pred) else "float32"
+        selection = select(sample_weight, mask, shape, weight_dtype, kept)
+    return _evaluate(spec, y_true, y_pred, selection, checked, parameters), selection
+
+
+def _reduced(
+    spec: LossSpec,
+    y_true: Tensor,
+    y_pred: Tensor,
+    sample_weight: Tensor,
+    mask: Tensor,
+    *,
+    checked: bool,
+    reduction: str,
+    dtype: DType | None,
+    parts: bool,
+    **parameters: Any,
+) -> Any:
+    """Return the reduced value, or with `parts` its numerator and denominator: what the class form returns."""
+    values, selection = _selected(spec, y_true, y_pred, sample_weight, mask, checked=checked, dtype=dtype, **parameters)
+    if parts:
+        return partial(values, selection, reduction)
+    result = reduce(values, selection, reduction)
+    return result if dtype is None else K.cast(result, dtype)
+
+
+def _settled(
+    formula: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, *, reduction: str, parts: bool, **parameters: Any
+) -> Any:
+    """Do what `_reduced` does, for tensors that need nothing done to them and all count alike."""
+    values = formula(y_true, y_pred, **parameters)
+    return partial(values, _NO_SELECTION, reduction) if parts else reduce(values, _NO_SELECTION, reduction)
+
+
+def loss(*, y_true: Target, y_pred: Prediction, event: Event = "mean") -> Callable[[F], F]:
+    """Make a formula over K a public loss.
+
+    Args:
+        y_true: what the targets are.
+        y_pred: what the predictions are.
+        event: `"mean"` if the formula averages over the last axis, so that each element could be a sample of its own;
+            `"joint"` if the axis belongs together, as a distribution or a vector does; `"element"` if it stays.
+    """
+
+    def decorate(formula: F) -> F:
+        spec = LossSpec(formula, y_true, y_pred, event)
+        by_class_index = y_true == "class index"
+
+        @functools.wraps(formula)
+        def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
+            bound = spec.bind(args, kwargs)
+            owner = None if by_class_index or bound.get("axis", -1) != -1 else settled(y_true, y_pred)
+            if owner is not None:
+                return owner.run(formula, y_true, y_pred, **bound)
+            backend, (y_true, y_pred) = arrive(y_true, y_pred)
+            checked = spec.labels_checked(backend, y_true, y_pred, None, None, bound)
+            return backend.run(spec.samples, y_true, y_pred, checked=checked, **bound)
+
+        public.__multiloss__ = spec  # type: ignore[attr-defined]
+        return public  # type: ignore[return-value]
+
+    return decorate
