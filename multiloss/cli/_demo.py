@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from multiloss._registry import active
 from multiloss.cli._network import History, train
 from multiloss.cli._plots import plot_classes, plot_history
-from multiloss.cli._problems import PROBLEMS, Problem, Run, find_loss, find_problem, fits, misfit, prepare
+from multiloss.cli._problems import PROBLEMS, Problem, Run, facts, find_problem, fits, misfit, prepare
 
 
 class Result(NamedTuple):
@@ -45,7 +45,7 @@ def plan(problem: str | None, loss_names: Sequence[str]) -> list[tuple[Problem, 
         return [(each, list(each.losses)) for each in problems]
     chosen: dict[str, list[str]] = {each.name: [] for each in problems}
     for name in names:
-        _, spec = find_loss(name)
+        spec = facts(name)
         fitting = [each for each in problems if fits(spec, each)]
         if not fitting:
             raise misfit(name, spec, problems)
@@ -105,7 +105,7 @@ def _train(run: Run, epochs: int, seed: int, after_epoch: Callable[[], None]) ->
         _, history = train(
             run.train_set,
             run.test_set,
-            loss=run.loss,
+            objective=run.objective,
             metric=run.metric,
             hidden=run.problem.hidden,
             units=run.units,
@@ -140,7 +140,7 @@ def _table(results: Sequence[Result]) -> Table:
         table.add_row(
             run.problem.name,
             run.loss_name,
-            run.metric_name,
+            run.metric,
             f"{train_metric:.3f}",
             f"{test_metric:.3f}",
             f"{loss:.4f}",

@@ -15,10 +15,8 @@ import numpy as np
 from multiloss._boundary import arrive
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
+from multiloss.objective import Objective
 from multiloss.transforms import value_and_grad
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""`loss(y_true, y_pred)`, with one value per sample or one for the batch."""
 
 LEARNING_RATE = 0.01
 MOMENTUM = 0.9
@@ -102,19 +100,17 @@ def predict(parameters: Parameters, x: Tensor, output: str) -> Tensor:
 # The two functions that Backend.run gets: pure, and one object each for the life of the process.
 
 
-def _step(x: Tensor, y: Tensor, *state: Tensor, loss: Loss, output: str) -> tuple[Tensor, ...]:
+def _step(x: Tensor, y: Tensor, *state: Tensor, objective: Objective, output: str) -> tuple[Tensor, ...]:
     """Return parameters and velocities after one step of SGD with momentum on one batch."""
     half = len(state) // 2
     parameters, velocities = Parameters(*state[:half]), state[half:]
-    _, gradients = value_and_grad(lambda p: K.mean(loss(y, predict(p, x, output))))(parameters)
+    _, gradients = value_and_grad(lambda p: objective(y, predict(p, x, output)))(parameters)
     velocities = tuple(MOMENTUM * v - LEARNING_RATE * g for v, g in zip(velocities, gradients, strict=True))
     return *(p + v for p, v in zip(parameters, velocities, strict=True)), *velocities
 
 
-def _assess(x: Tensor, y: Tensor, *parameters: Tensor, loss: Loss, metric: Loss, output: str) -> tuple[Tensor, Tensor]:
-    """Return the mean loss and the mean metric over all samples."""
-    y_pred = predict(Parameters(*parameters), x, output)
-    return K.mean(loss(y, y_pred)), K.mean(metric(y, y_pred))
+def _predictions(x: Tensor, *parameters: Tensor, output: str) -> Tensor:
+    return predict(Parameters(*parameters), x, output)
 
 
 # ── Training ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,8 +128,8 @@ def train(
     train_set: Samples,
     test_set: Samples,
     *,
-    loss: Loss,
-    metric: Loss,
+    objective: Objective,
+    metric: str,
     hidden: int,
     units: int,
     output: str,
@@ -146,8 +142,8 @@ def train(
     Args:
         train_set: what is learned from.
         test_set: what is only looked at.
-        loss: what is minimised.
-        metric: what is watched.
+        objective: what is minimised and what is watched.
+        metric: the name in the objective's results that goes into the history.
         hidden: units of the relu layer.
         units: units of the output layer.
         output: activation of the output layer, one of `OUTPUTS`.
@@ -164,14 +160,16 @@ def train(
     for _ in range(epochs):
         for batch in batches(generator, train_set):
             _, tensors = arrive(*batch)
-            state = backend.run(_step, *tensors, *state, loss=loss, output=output)
+            state = backend.run(_step, *tensors, *state, objective=objective, output=output)
         parameters = Parameters(*state[: len(start)])
         for (x, y), losses, metrics in (
             (seen, history.train_loss, history.train_metric),
             (unseen, history.test_loss, history.test_metric),
         ):
-            values = backend.run(_assess, x, y, *parameters, loss=loss, metric=metric, output=output)
-            for value, record in zip(values, (losses, metrics), strict=True):
-                record.append(float(backend.to_numpy(value)))
+            objective.reset()
+            objective.update_metrics(y, backend.run(_predictions, x, *parameters, output=output))
+            results = objective.results()
+            losses.append(float(results["loss"]))
+            metrics.append(float(results[metric]))
         after_epoch()
     return parameters, history

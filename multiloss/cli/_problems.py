@@ -16,14 +16,9 @@ from multiloss import losses
 from multiloss._errors import ArgumentError, unknown_name
 from multiloss._registry import use_backend
 from multiloss.cli import _words
-from multiloss.cli._accuracy import (
-    binary_accuracy,
-    categorical_accuracy,
-    sign_accuracy,
-    sparse_categorical_accuracy,
-)
-from multiloss.cli._network import Loss, Samples
-from multiloss.losses._base import LossSpec, spec_of
+from multiloss.cli._network import Samples
+from multiloss.losses._spec import LossSpec, spec_of
+from multiloss.objective import Objective
 from multiloss.utils import to_categorical
 
 
@@ -181,8 +176,8 @@ def fits(spec: LossSpec, problem: Problem) -> bool:
     return (spec.target, spec.event) in _FITTING[problem.kind]
 
 
-def find_loss(name: str) -> tuple[Loss, LossSpec]:
-    """Return the loss of that name and its facts.
+def facts(name: str) -> LossSpec:
+    """Return what the loss of that name declares about itself.
 
     Raises:
         UnknownNameError: with near matches, if there is none.
@@ -197,7 +192,7 @@ def find_loss(name: str) -> tuple[Loss, LossSpec]:
         raise ArgumentError(
             f"{name!r} is a base class, which says nothing about targets. Expected a loss that `multiloss list` shows."
         )
-    return loss, spec
+    return spec
 
 
 def misfit(name: str, spec: LossSpec, problems: Sequence[Problem]) -> ArgumentError:
@@ -224,9 +219,8 @@ class Run(NamedTuple):
     loss_name: str
     train_set: Samples
     test_set: Samples
-    loss: Loss
-    metric: Loss
-    metric_name: str
+    objective: Objective
+    metric: str
     metric_title: str
     units: int
     output: str
@@ -234,36 +228,30 @@ class Run(NamedTuple):
 
 def prepare(problem: Problem, data: Data, loss_name: str) -> Run:
     """Return the targets in the form that a fitting loss expects, with the layer and the metric that go with it."""
-    loss, spec = find_loss(loss_name)
-    y, metric = _encode(data.y, spec, problem)
-    x = data.x.astype("float32")
-    units = len(np.unique(data.y)) if problem.kind == "multiclass" else 1
-    n = data.n_train
-    is_regression = problem.kind == "regression"
+    spec = facts(loss_name)
+    x, y = data.x.astype("float32"), _encode(data.y, spec, problem)
+    metric, title = ("mse", "Mean Squared Error") if problem.kind == "regression" else ("accuracy", "Accuracy")
     return Run(
         problem,
         loss_name,
-        Samples(x[:n], y[:n]),
-        Samples(x[n:], y[n:]),
-        loss,
+        Samples(x[: data.n_train], y[: data.n_train]),
+        Samples(x[data.n_train :], y[data.n_train :]),
+        Objective(loss_name, metrics=[metric]),
         metric,
-        "mse" if is_regression else "accuracy",
-        "Mean Squared Error" if is_regression else "Accuracy",
-        units,
+        title,
+        len(np.unique(data.y)) if problem.kind == "multiclass" else 1,
         _output(spec, problem),
     )
 
 
-def _encode(y: np.ndarray, spec: LossSpec, problem: Problem) -> tuple[np.ndarray, Loss]:
-    if problem.kind == "regression":
-        return y[:, None].astype("float32"), losses.get("mse")
-    if problem.kind == "binary":
-        labels = y[:, None].astype("float32")
-        return (2.0 * labels - 1.0, sign_accuracy) if spec.target == "sign" else (labels, binary_accuracy)
-    if spec.target == "class index":
-        return y.astype("int32"), sparse_categorical_accuracy
-    with use_backend("numpy"):  # the data stay on the host until they are batches
-        return to_categorical(y, len(np.unique(y))), categorical_accuracy
+def _encode(y: np.ndarray, spec: LossSpec, problem: Problem) -> np.ndarray:
+    if problem.kind == "multiclass":
+        if spec.target == "class index":
+            return y.astype("int32")
+        with use_backend("numpy"):  # the data stay on the host until they are batches
+            return np.asarray(to_categorical(y))
+    column = y[:, None].astype("float32")
+    return 2.0 * column - 1.0 if spec.target == "sign" else column
 
 
 def _output(spec: LossSpec, problem: Problem) -> str:

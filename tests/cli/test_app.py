@@ -9,9 +9,9 @@ from pathlib import Path
 
 import multiloss
 import pytest
-from click.testing import Result
 from multiloss import _registry
 from multiloss.interface import Backend
+from typer.testing import Result
 
 Call = Callable[..., Result]
 Fail = Callable[..., str]

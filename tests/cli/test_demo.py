@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import Result
 from matplotlib.image import imread
 from multiloss import use_backend
 from multiloss.cli._demo import Result as RunResult
 from multiloss.cli._demo import _train, plan
 from multiloss.cli._problems import PROBLEMS, prepare
 from multiloss.interface import Backend
+from typer.testing import Result
 
 Call = Callable[..., Result]
 
@@ -116,7 +116,7 @@ def test_accuracies_are_those_that_keras_reaches(
     ("loss", "train_limits", "test_limits"),
     [
         ("mse", (0.0, 0.01), (0.0, 0.02)),
-        ("mae", (0.0, 0.01), (0.0, 0.02)),
+        ("mae", (0.0, 0.03), (0.0, 0.03)),  # steps of one length: it ends in a dance around the optimum
         ("msle", (0.06, 0.12), (0.08, 0.16)),  # blind to the negative half of the targets
     ],
 )

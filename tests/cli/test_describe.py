@@ -6,9 +6,9 @@ import importlib.util
 from collections.abc import Callable
 
 import pytest
-from click.testing import Result
 from multiloss import _registry, losses, metrics
 from multiloss.interface import Backend
+from typer.testing import Result
 
 Call = Callable[..., Result]
 HELPERS = {"get", "serialize", "deserialize"}

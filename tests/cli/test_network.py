@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from multiloss import losses
 from multiloss.cli import _network
 from multiloss.cli._network import Parameters, Samples
 from multiloss.interface import Backend
+from multiloss.objective import Objective
 
 Host = Callable[[Any], np.ndarray]
 
@@ -44,7 +44,7 @@ def test_steps_are_stochastic_gradient_descent_with_momentum(backend: Backend, h
     state = [backend.asarray(part) for part in (*start, *map(np.zeros_like, start))]
     for _ in range(3):
         state = backend.run(
-            _network._step, backend.asarray(x), backend.asarray(y), *state, loss=losses.get("mse"), output="linear"
+            _network._step, backend.asarray(x), backend.asarray(y), *state, objective=Objective("mse"), output="linear"
         )
 
     # The same by hand: backpropagation through relu(x V + a) W + b and the mean of the squared errors.
