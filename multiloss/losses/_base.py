@@ -166,7 +166,8 @@ def _rows(sample_weight: Tensor, mask: Tensor, y_pred: Tensor) -> Tensor:
     given = [each for each in (sample_weight, mask) if each is not None]
     computed = K.ones_like(align_weights(given[0], y_pred.shape), "bool")
     for each in given:
-        computed = computed & (align_weights(each, y_pred.shape) != 0)
+        aligned = align_weights(each, y_pred.shape)
+        computed = computed & (aligned if K.dtype(aligned) == "bool" else aligned != 0)
     rank = min(max(each.ndim for each in given), y_pred.ndim)
     return K.reshape(computed, tuple(computed.shape[:rank]))
 

@@ -90,7 +90,9 @@ class Resolved(NamedTuple):
         if self.ignore_class is not None:
             labels = K.squeeze(y_true, -1) if y_true.ndim == y_pred.ndim else y_true
             kept = labels != self.ignore_class
-            mask = kept if mask is None else kept & (align_weights(mask, kept.shape, "mask") != 0)
+            if mask is not None:
+                mask = align_weights(mask if K.dtype(mask) == "bool" else mask != 0, kept.shape, "mask")
+            mask = kept if mask is None else kept & mask
         return y_true, y_pred, mask
 
 
