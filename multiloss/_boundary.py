@@ -107,13 +107,18 @@ def as_floats(x: Tensor, dtype: DType | None = None) -> Tensor:
     if x.dtype in owner.full_precision and dtype != "float64":
         return x
     name = owner.dtype(x)
-    if not name.startswith(_REAL):
-        raise DTypeError(f"Arrived: {describe(x)}. {_REAL_EXPECTED}")
+    require_real(x)
     if name in ("float64", "longdouble", "float128") or dtype == "float64":
         return owner.cast(x, "float64")
     if owner.is_floating(x) or floatx() != "float64":
         return owner.cast(x, "float32")
     return owner.cast(x, "float64")
+
+
+def require_real(x: Tensor) -> None:
+    """Raise DTypeError for complex numbers, text and objects."""
+    if not owner_of(x).dtype(x).startswith(_REAL):
+        raise DTypeError(f"Arrived: {describe(x)}. {_REAL_EXPECTED}")
 
 
 def as_labels(labels: Tensor) -> Tensor:
@@ -123,6 +128,7 @@ def as_labels(labels: Tensor) -> Tensor:
     """
     owner = owner_of(labels)
     if not owner.is_floating(labels):
+        require_real(labels)
         return owner.cast(labels, "int32") if owner.dtype(labels) == "bool" else labels
     indices = owner.cast(labels, "int64")
     return owner.where(owner.cast(indices, owner.dtype(labels)) == labels, indices, _NO_CLASS)
@@ -250,7 +256,7 @@ def check_labels(labels: Any, classes: int, *, ignore_class: int | None = None, 
     """
     if not labels.size or (labels.min() >= 0 and labels.max() < classes and labels.dtype.kind in "biu"):
         return
-    whole = (labels % 1 == 0) if labels.dtype.kind == "f" else True
+    whole = labels.round() == labels
     bad = ~((labels >= 0) & (labels < classes) & whole)
     if ignore_class is not None:
         bad &= labels != ignore_class

@@ -226,7 +226,7 @@ class LossFunctionWrapper(Loss):
         spec, bound = self._spec, self._bound
         if spec is None:
             return super()._run(y_true, y_pred, sample_weight, mask, parts=parts)
-        if sample_weight is None and mask is None and self.dtype is None and spec.target != "class index":
+        if sample_weight is None and mask is None and self.dtype is None and spec.shortcut:
             owner = settled(y_true, y_pred) if bound.get("axis", -1) == -1 else None
             if owner is not None:
                 return owner.run(spec.settled, y_true, y_pred, reduction=self.reduction, parts=parts, **bound)

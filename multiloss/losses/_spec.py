@@ -20,6 +20,7 @@ from multiloss._boundary import (
     as_labels,
     check_labels,
     normalize_axis,
+    require_real,
     settled,
 )
 from multiloss._errors import ArgumentError
@@ -35,8 +36,17 @@ from multiloss.losses._reduction import (
 )
 
 Target = Literal["real", "positive", "sign", "probability", "one-hot", "class index"]
-Prediction = Literal["real", "positive", "margin", "probability or logit", "distribution or logits", "label"]
-Event = Literal["mean", "joint", "element"]
+Prediction = Literal[
+    "real",
+    "positive",
+    "margin",
+    "probability",
+    "probability or logit",
+    "distribution",
+    "distribution or logits",
+    "label",
+]
+Event = Literal["mean", "joint", "element", "ratio"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAN = float("nan")
@@ -49,14 +59,21 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-_DOMAINS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+Domain = tuple[Callable[[Any], bool], str]
+_ANYTHING: Domain = (lambda value: True, "anything")
+_DOMAINS: Mapping[str, Domain] = {
     "axis": (lambda value: isinstance(value, int) and not isinstance(value, bool), "an integer"),
     "from_logits": (lambda value: isinstance(value, bool), "True or False"),
     "apply_class_balancing": (lambda value: isinstance(value, bool), "True or False"),
     "label_smoothing": (lambda value: _is_number(value) and 0 <= value <= 1, "a number in [0, 1]"),
     "delta": (lambda value: _is_number(value) and value > 0, "a positive number"),
     "gamma": (lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
+    "alpha": (
+        lambda value: _is_number(value) or (isinstance(value, (list, tuple)) and all(map(_is_number, value))),
+        "a number, or one per class",
+    ),
     "ignore_class": (lambda value: value is None or (_is_number(value) and value == int(value)), "an integer or None"),
+    "q": (lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1"),
 }
 """What the parameters of that name may be, in every loss. Tensors are let through: their values are not looked at."""
 
@@ -69,18 +86,21 @@ class LossSpec:
         formula: a plain function of `(y_true, y_pred, **parameters)` over K; one value per sample.
         target: what `y_true` is.
         prediction: what `y_pred` is.
-        event: whether the last axis is averaged (each element could be a sample), is one event (a distribution), or
-            stays (each element has a value of its own).
+        event: whether the last axis is averaged (each element could be a sample), is one event (a distribution),
+            stays (each element has a value of its own), or enters a ratio of sums (see `_ratio`).
         defaults: the parameters and their defaults, in order.
         samples: what the function form runs.
         reduced: what the class form runs.
         selected: what a metric runs: values per sample, and which of them count.
         settled: what the class form runs on tensors that need nothing done to them.
+        shortcut: whether such tensors may go straight to the formula.
 
-    The last four are pure and traced, and live as long as the process, so that backends may keep what they compile.
+    What is run is pure and traced, and live as long as the process, so that backends may keep what they compile.
     """
 
-    def __init__(self, formula: Callable[..., Tensor], target: Target, prediction: Prediction, event: Event) -> None:
+    domains: Mapping[str, Domain] = _DOMAINS
+
+    def __init__(self, formula: Callable[..., Any], target: Target, prediction: Prediction, event: Event) -> None:
         code = formula.__code__
         self.name: str = formula.__name__
         self.formula = formula
@@ -90,6 +110,7 @@ class LossSpec:
         self.defaults: Mapping[str, Any] = dict(
             zip(code.co_varnames[2 : code.co_argcount], formula.__defaults__ or (), strict=True)
         )
+        self.shortcut = target != "class index"
         self.samples: Callable[..., Tensor] = functools.partial(_samples, self)
         self.reduced: Callable[..., Any] = functools.partial(_reduced, self)
         self.selected: Callable[..., tuple[Tensor, Selection]] = functools.partial(_selected, self)
@@ -114,11 +135,18 @@ class LossSpec:
 
             inspect.signature(self.formula).bind(None, None, *args, **kwargs)  # raises what Python would
         for name, value in given.items():
-            if name in _DOMAINS and not hasattr(value, "dtype") and not _DOMAINS[name][0](value):
-                raise ArgumentError(f"{self.name}: {name}={value!r} is not allowed. Expected {_DOMAINS[name][1]}.")
             if isinstance(value, list):
-                given[name] = tuple(value)
+                given[name] = value = tuple(value)
+            allowed, expected = self.domains.get(name, _ANYTHING)
+            if not hasattr(value, "dtype") and not allowed(value):
+                raise ArgumentError(f"{self.name}: {name}={value!r} is not allowed. Expected {expected}.")
         return {**self.defaults, **given}
+
+    def parts(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor, *, reduction: str, **static: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return numerator and denominator of the reduced value, which add up over parts of a batch."""
+        return partial(*self.selected(y_true, y_pred, sample_weight, mask, **static), reduction)
 
     def has_classes(self, parameters: Mapping[str, Any]) -> bool:
         """Whether `y_true` holds indices into the class axis of `y_pred`, which are in range or not."""
@@ -144,6 +172,7 @@ class LossSpec:
         """
         if not self.has_classes(parameters):
             return True
+        require_real(y_true)
         given = [each for each in (y_true, sample_weight, mask) if each is not None]
         if not all(backend.has_values(each) for each in given):
             return False
@@ -176,7 +205,10 @@ def _prepare(
         return align(y_true, y_pred)
     y_true, y_pred = align(y_true, as_floats(y_pred, dtype))
     normalize_axis(parameters.get("axis", -1), y_pred.ndim)  # raises if there is no such axis
-    return y_true if y_true.dtype == y_pred.dtype else K.cast(y_true, K.dtype(y_pred)), y_pred
+    if y_true.dtype != y_pred.dtype:
+        require_real(y_true)
+        y_true = K.cast(y_true, K.dtype(y_pred))
+    return y_true, y_pred
 
 
 def _evaluate(
@@ -268,9 +300,10 @@ def _reduced(
     **parameters: Any,
 ) -> Any:
     """Return the reduced value, or with `parts` its numerator and denominator: what the class form returns."""
-    values, selection = _selected(spec, y_true, y_pred, sample_weight, mask, checked=checked, dtype=dtype, **parameters)
+    given: dict[str, Any] = {"checked": checked, "dtype": dtype, **parameters}
     if parts:
-        return partial(values, selection, reduction)
+        return spec.parts(y_true, y_pred, sample_weight, mask, reduction=reduction, **given)
+    values, selection = spec.selected(y_true, y_pred, sample_weight, mask, **given)
     result = reduce(values, selection, reduction)
     return result if dtype is None else K.cast(result, dtype)
 
@@ -294,20 +327,25 @@ def loss(*, y_true: Target, y_pred: Prediction, event: Event = "mean") -> Callab
     """
 
     def decorate(formula: F) -> F:
-        spec = LossSpec(formula, y_true, y_pred, event)
-        by_class_index = y_true == "class index"
-
-        @functools.wraps(formula)
-        def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
-            bound = spec.bind(args, kwargs)
-            owner = None if by_class_index or bound.get("axis", -1) != -1 else settled(y_true, y_pred)
-            if owner is not None:
-                return owner.run(formula, y_true, y_pred, **bound)
-            backend, (y_true, y_pred) = arrive(y_true, y_pred)
-            checked = spec.labels_checked(backend, y_true, y_pred, None, None, bound)
-            return backend.run(spec.samples, y_true, y_pred, checked=checked, **bound)
-
-        public.__multiloss__ = spec  # type: ignore[attr-defined]
-        return public  # type: ignore[return-value]
+        public: F = publish(LossSpec(formula, y_true, y_pred, event))
+        return public
 
     return decorate
+
+
+def publish(spec: LossSpec) -> Any:
+    """Return the public function of a loss: the boundary around its formula."""
+    formula, shortcut = spec.formula, spec.shortcut
+
+    @functools.wraps(formula)
+    def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
+        bound = spec.bind(args, kwargs)
+        owner = settled(y_true, y_pred) if shortcut and bound.get("axis", -1) == -1 else None
+        if owner is not None:
+            return owner.run(formula, y_true, y_pred, **bound)
+        backend, (y_true, y_pred) = arrive(y_true, y_pred)
+        checked = spec.labels_checked(backend, y_true, y_pred, None, None, bound)
+        return backend.run(spec.samples, y_true, y_pred, checked=checked, **bound)
+
+    public.__multiloss__ = spec  # type: ignore[attr-defined]
+    return public
