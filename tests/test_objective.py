@@ -468,6 +468,50 @@ def test_compiled_equals_eager(tensor, host, compiled):
     np.testing.assert_allclose(host(projected["kernel"]), host(expected_projected["kernel"]), rtol=1e-6)
 
 
+def test_one_training_loop_serves_every_backend(tensor, host):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 3))
+    y = (x @ [2.0, -1.0, 0.5] > 0).astype("float32")
+    x, y = tensor(x, "float32"), tensor(y, "float32")
+    objective = Objective(
+        "binary_crossentropy", ["accuracy"], regularizers={"kernel": "l2"}, constraints={"kernel": "max_norm"}
+    )
+    parameters = {"kernel": tensor([[0.0], [0.0], [0.0]]), "bias": tensor([0.0])}
+    losses_seen = []
+
+    def training_loss(parameters):
+        y_pred = K.sigmoid(x @ parameters["kernel"] + parameters["bias"])
+        return objective(y, y_pred, parameters=parameters), y_pred
+
+    for _ in range(60):
+        (value, y_pred), gradients = multiloss.value_and_grad(training_loss, has_aux=True)(parameters)
+        losses_seen.append(float(host(value)))
+        objective.reset()
+        objective.update_metrics(y, y_pred, parameters=parameters)
+        parameters = {name: parameters[name] - 1.0 * gradients[name] for name in parameters}
+        parameters = objective.constrain(parameters)
+        assert np.linalg.norm(host(parameters["kernel"])) <= 2.0001
+    assert losses_seen[0] == pytest.approx(np.log(2.0), rel=1e-5)
+    assert losses_seen[-1] < 0.45
+    assert float(host(objective.results()["accuracy"])) > 0.95
+    assert float(host(objective.results()["loss"])) == pytest.approx(losses_seen[-1], rel=1e-5)
+
+
+@pytest.mark.backends("torch")
+def test_parameters_of_a_torch_module_are_named_as_torch_names_them(tensor, host, xp):
+    model = xp.nn.Sequential(xp.nn.Linear(3, 2), xp.nn.Linear(2, 1))
+    objective = Objective("mse", regularizers={"0.weight": "l2"}, constraints={"1.weight": "non_neg"})
+    parameters = dict(model.named_parameters())
+    objective(
+        tensor(np.zeros((4, 1), "float32")), model(tensor(np.ones((4, 3), "float32"))), parameters=parameters
+    ).backward()
+    assert all(each.grad is not None for each in model.parameters())
+    projected = objective.constrain(parameters)
+    assert not projected["1.weight"].requires_grad
+    assert (host(projected["1.weight"]) >= 0.0).all()
+    assert projected["0.weight"] is parameters["0.weight"]
+
+
 def test_repr_shows_what_was_given():
     shown = repr(Objective("mse", metrics=["mae"], regularizers={"w": "l2"}))
     assert "mean_squared_error" in shown

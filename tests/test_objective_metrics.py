@@ -1,5 +1,7 @@
 """What an objective shows: averages over batches, names, and what "accuracy" stands for."""
 
+import json
+
 import numpy as np
 import pytest
 from multiloss import Objective, losses, metrics, regularizers, use_backend
@@ -388,3 +390,34 @@ def test_host_data_joins_the_averages_of_a_framework(tensor, host, backend):
     assert all(isinstance(value, backend.tensor_types) for value in after.values())
     for name, value in before.items():
         assert float(host(after[name])) == pytest.approx(float(host(value)))
+
+
+# ── Configs ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        Objective("mse", "mae", 2.0, ["mse"], None, {"w": "l2"}, {"w": "max_norm"}),
+        Objective(losses.Huber(delta=0.1), [metrics.MeanSquaredError(name="mine"), Halved, "acc", losses.Huber()]),
+        Objective("ce", regularizers={"w": regularizers.L1(0.5)}),
+        Objective(mean_pred, [mean_pred], 0.5),
+        Objective(["mse"], [["mae"]], [2.0], None, ["temporal"]),
+        Objective({"output": "mse"}, {"output": ["mae"]}, {"output": 2.0}, {"output": "mae"}, {"output": None}),
+    ],
+    ids=repr,
+)
+def test_config_round_trips_as_json(tensor, host, shown, objective):
+    custom = {"mean_pred": mean_pred, "Halved": Halved}
+    config = json.loads(json.dumps(objective.get_config()))
+    again = Objective.from_config(config, custom_objects=custom)
+    assert again.get_config() == objective.get_config()
+    w = {"w": tensor([[3.0, 4.0]])}
+    objective.reset()
+    assert shown(again, tensor(Y), tensor(P), parameters=w) == shown(objective, tensor(Y), tensor(P), parameters=w)
+    np.testing.assert_array_equal(host(again.constrain(w)["w"]), host(objective.constrain(w)["w"]))
+
+
+def test_custom_names_in_a_config_need_custom_objects():
+    with pytest.raises(UnknownNameError, match="mean_pred"):
+        Objective.from_config(Objective(mean_pred).get_config())

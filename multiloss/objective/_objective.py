@@ -10,14 +10,16 @@ from multiloss import regularizers as _regularizers
 from multiloss._boundary import arrive
 from multiloss._errors import ArgumentError, ShapeError
 from multiloss._tree import unflatten
-from multiloss._typing import Tensor, TensorLike
+from multiloss._typing import Tensor
 from multiloss.dispatch import K
 from multiloss.losses import Loss
 from multiloss.metrics import Mean, Metric
+from multiloss.objective._config import read, write
 from multiloss.objective._outputs import Layout, Output, for_each_output, layout_of, separate
 from multiloss.objective._parameters import by_name, check_names, named
 from multiloss.objective._resolve import as_loss, concrete
 from multiloss.objective._settings import as_loss_weight, as_mode, check_metrics, check_weights, for_each_entry, plain
+from multiloss.objective._tensors import add, detached
 from multiloss.objective._tracking import Tracked, add_loss, rows, track
 
 
@@ -165,13 +167,13 @@ class Objective:
             if value.ndim:
                 raise ShapeError(f"The loss {loss!r} gave shape {tuple(value.shape)}. Expected one number: reduce it.")
             parts[f"{output.name}_loss"] = value
-            terms.append(value if weight is None or weight == 1.0 else weight * value)
+            terms.append(value if weight is None else weight * value)
         if self._regularizers:
             parts["regularization"] = self._penalty(penalized)
             terms.append(parts["regularization"])
         if not terms:
             raise ArgumentError("There is nothing to minimise: the loss is None, and there are no regularizers.")
-        return {"loss": _add(terms), **parts}
+        return {"loss": add(terms), **parts}
 
     def regularization(self, parameters: Any) -> Tensor:
         """Return the sum of the penalties of the parameters, as a scalar; 0 without regularizers.
@@ -236,7 +238,7 @@ class Objective:
                 f"This batch has the outputs {', '.join(layout.names)}, and earlier ones had "
                 f"{', '.join(self._layout_names())}. Use one objective for each model."
             )
-        by_output = {output.name: _detached(output) for output in batch}
+        by_output = {output.name: detached(output) for output in batch}
         for loss, output in zip(losses, by_output.values(), strict=True):
             if loss is not None:
                 add_loss(self._loss_trackers[output.name], loss, output)
@@ -263,17 +265,14 @@ class Objective:
             self._loss_weights, self._layout, "loss_weights", listed=isinstance(self._loss_weights, list)
         )
         weight_of = dict(zip(self._layout.names, weights, strict=True))
-        terms = [
-            value if weight_of[name] is None or weight_of[name] == 1.0 else weight_of[name] * value
-            for name, value in values.items()
-        ]
+        terms = [value if weight_of[name] is None else weight_of[name] * value for name, value in values.items()]
         shown: dict[str, Tensor] = {}
         if self._regularizers:
             shown["regularization"] = self._regularization_tracker.result()
             terms.append(shown["regularization"])
         if len(self._layout.names) > 1:
             shown = {f"{name}_loss": value for name, value in values.items()} | shown
-        total = {"loss": _add(terms)} if terms else {}
+        total = {"loss": add(terms)} if terms else {}
         return total | shown | {each.key: each.resolved.metric.result() for each in self._tracked}
 
     def reset(self) -> None:
@@ -290,8 +289,10 @@ class Objective:
         """The metrics by the names of `results()`, with "accuracy" and the like resolved; empty before the first batch."""
         return {each.key: each.resolved.metric for each in self._tracked or ()}
 
-    def __repr__(self) -> str:
-        shown = {
+    # ── Configs ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _given(self) -> dict[str, Any]:
+        return {
             "loss": self._loss,
             "metrics": self._metrics,
             "loss_weights": self._loss_weights,
@@ -300,7 +301,34 @@ class Objective:
             "regularizers": self._regularizers or None,
             "constraints": self._constraints or None,
         }
-        return f"Objective({', '.join(f'{key}={value!r}' for key, value in shown.items() if value is not None)})"
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs to make an equal objective, as JSON-able values; no averages are part of it.
+
+        Raises:
+            ArgumentError: for a custom callable that has neither a name nor a config.
+
+        >>> Objective("mse", regularizers={"w": "l2"}).get_config()["regularizers"]["w"]["config"]
+        {'l2': 0.01}
+        """
+        return write(self._given())
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Objective:
+        """Return the objective that `get_config` described.
+
+        Args:
+            config: as `get_config` wrote it.
+            custom_objects: functions and classes of your own, by name.
+
+        Raises:
+            UnknownNameError: for a name that is neither ours nor in `custom_objects`.
+        """
+        return cls(**read(config, custom_objects))
+
+    def __repr__(self) -> str:
+        shown = {key: value for key, value in self._given().items() if value is not None}
+        return f"Objective({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
 
     # ── Between the two ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -364,31 +392,4 @@ class Objective:
                     f"The regularizer of {name!r} gave shape {tuple(term.shape)}. Expected one number: add it up."
                 )
             terms.append(term)
-        return _add(terms)
-
-
-# ── Tensors ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _add(terms: list[Tensor]) -> Tensor:
-    """Return the sum of scalars, in the widest of their dtypes."""
-    total = terms[0]
-    for term in terms[1:]:
-        if hasattr(term, "dtype") and hasattr(total, "dtype") and term.dtype != total.dtype:
-            wide = "float64" if "float64" in (K.dtype(term), K.dtype(total)) else "float32"
-            term, total = K.cast(term, wide), K.cast(total, wide)
-        total = total + term
-    return total
-
-
-def _detached(output: Output) -> Output:
-    """Return an output without gradients to record."""
-    return output._replace(
-        y_true=None if output.y_true is None else _constant(output.y_true),
-        y_pred=_constant(output.y_pred),
-        sample_weight=None if output.sample_weight is None else _constant(output.sample_weight),
-    )
-
-
-def _constant(x: TensorLike) -> Tensor:
-    return K.stop_gradient(x) if K.is_floating(x) else x
+        return add(terms)
