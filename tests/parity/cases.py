@@ -312,6 +312,89 @@ def _metric_function_cases() -> Iterator[Case]:
                 yield Case("metric function", name, y_true, prediction(*shape), parameters, note=str(shape))
 
 
+# ── Deviations: where multiloss gives something else on purpose ─────────────────────────────────────────────────
+
+_ROW = np.array([[0.2, 0.5, 0.3]])
+_SQUARE_TRUE, _SQUARE_PRED = np.zeros((3, 3, 2)), np.ones((3, 3, 2)) * np.array([1.0, 2, 3])[:, None, None]
+_NAN_PRED = np.array([[1.0, 1.0], [np.nan, 1.0], [2.0, 2.0]])
+
+DEVIATIONS: dict[str, Case] = {
+    **{
+        f"label {label}": Case("function", "sparse_categorical_crossentropy", np.array([label], "int32"), _ROW)
+        for label in (-1, 3, -100)
+    },
+    "weights (N,) on (N,N)": Case(
+        "class", "MeanSquaredError", _SQUARE_TRUE, _SQUARE_PRED, {"reduction": "none"}, np.array([1.0, 0.0, 0.0])
+    ),
+    "weights (N,1) and their own mean": Case(
+        *("class", "MeanSquaredError", _SQUARE_TRUE, np.ones((3, 3, 2)), {"reduction": "mean_with_sample_weight"}),
+        np.ones((3, 1)),
+    ),
+    "weights (N,1) and mask (N,T)": Case(
+        *("class", "MeanSquaredError", _SQUARE_TRUE, _SQUARE_PRED, {}, np.array([[1.0], [2.0], [1.0]])),
+        mask=np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1]], bool),
+    ),
+    "weights (N,) on targets (N,)": Case(
+        *("class", "MeanSquaredError", np.zeros(3), np.array([1.0, 2.0, 3.0]), {}, np.array([1.0, 0.0, 0.0]))
+    ),
+    "masked nan": Case("class", "MeanSquaredError", np.zeros((3, 2)), _NAN_PRED, mask=np.array([True, False, True])),
+    "nan of weight 0": Case(
+        "class", "MeanSquaredError", np.zeros((3, 2)), _NAN_PRED, sample_weight=np.array([1.0, 0.0, 1.0])
+    ),
+    **{
+        f"{name} of (N,) and (N,1)": Case("function", name, np.array([1.0, 0.0, 1.0]), np.full((3, 1), 0.5))
+        for name in ("hinge", "squared_hinge", "poisson", "kl_divergence", "binary_crossentropy")
+    },
+    "shapes (1,K) and (N,K)": Case("function", "mean_squared_error", np.zeros((1, 2)), np.ones((3, 2))),
+    "cosine of zero": Case("function", "cosine_similarity", np.ones((1, 3)), np.zeros((1, 3))),
+    "cosine of tiny": Case("function", "cosine_similarity", np.ones((1, 3)), np.full((1, 3), 1e-30)),
+    "cosine of huge": Case("function", "cosine_similarity", np.ones((1, 3)), np.full((1, 3), 1e25)),
+    "cosine along axis 0": Case("function", "cosine_similarity", np.ones((2, 3)), np.ones((2, 3)), {"axis": 0}),
+    "cosine of (D,)": Case("function", "cosine_similarity", np.ones(3), np.ones(3)),
+    "far logits": Case(
+        "function", "binary_crossentropy", np.zeros((1, 1)), np.full((1, 1), 100.0), {"from_logits": True}
+    ),
+    "infinite logits": Case(
+        *("function", "categorical_crossentropy", np.array([[0.0, 1.0]]), np.array([[-np.inf, 0.0]])),
+        {"from_logits": True},
+    ),
+    "focal of far logits": Case(
+        "function", "binary_focal_crossentropy", np.zeros((1, 1)), np.full((1, 1), 40.0), {"from_logits": True}
+    ),
+    "categorical focal of far logits": Case(
+        *("function", "categorical_focal_crossentropy", np.array([[0.0, 1.0]]), np.array([[40.0, 0.0]])),
+        {"from_logits": True},
+    ),
+    "focal with gamma below 1": Case(
+        "function", "binary_focal_crossentropy", np.ones((1, 1)), np.ones((1, 1)), {"gamma": 0.5}
+    ),
+    "log_cosh of a small error": Case("function", "log_cosh", np.zeros((1, 1)), np.full((1, 1), 1e-4)),
+    "all probabilities 0": Case("function", "categorical_crossentropy", np.array([[0.0, 1.0]]), np.zeros((1, 2))),
+    "error of 0": Case("function", "mean_absolute_error", np.zeros((1, 1)), np.zeros((1, 1))),
+    "smoothing along axis 1": Case(
+        *("function", "categorical_crossentropy", np.eye(3)[None, :, :2], np.full((1, 3, 2), 1 / 3)),
+        {"label_smoothing": 0.3, "axis": 1},
+    ),
+    "sparse labels along axis 1": Case(
+        *("function", "sparse_categorical_crossentropy", np.array([[2, 0]], "int32"), np.full((1, 3, 2), 1 / 3)),
+        {"axis": 1},
+    ),
+    "nothing": Case("class", "MeanSquaredError", np.zeros((0, 2)), np.zeros((0, 2))),
+    "delta -1": Case("function", "huber", np.zeros((1, 1)), np.full((1, 1), 3.0), {"delta": -1.0}),
+    "label smoothing 1.5": Case(
+        "function", "binary_crossentropy", np.ones((1, 1)), np.full((1, 1), 0.5), {"label_smoothing": 1.5}
+    ),
+    "mean of unequal shapes": Case("metric", "Mean", batches=((np.zeros((2, 1)),), (np.ones((2, 3)),))),
+    "metric with ignore_class": Case(
+        *("metric", "SparseCategoricalCrossentropy"),
+        parameters={"ignore_class": -1},
+        batches=((np.array([0, -1], "int32"), np.full((2, 2), 0.5)),),
+    ),
+    "nan prediction": Case("metric function", "binary_accuracy", np.zeros((1, 1)), np.full((1, 1), np.nan)),
+    "signs": Case("metric function", "binary_accuracy", np.array([[-1.0]]), np.array([[-0.5]]), {"threshold": 0.0}),
+    "AUC of scores above 1": Case("metric", "AUC", batches=((np.array([0.0, 1.0]), np.array([2.0, 3.0])),)),
+}
+
 # ── Golden values ────────────────────────────────────────────────────────────────────────────────────
 
 GOLDEN_TRUE = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -339,4 +422,5 @@ FUNCTION_CASES = [
 ]
 CLASS_CASES = list(_class_cases())
 METRIC_CASES = list(_metric_cases())
+DEVIATION_CASES = list(DEVIATIONS.values())
 METRIC_FUNCTION_CASES = list(_metric_function_cases())
