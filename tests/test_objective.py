@@ -476,7 +476,7 @@ def test_one_training_loop_serves_every_backend(tensor, host):
     objective = Objective(
         "binary_crossentropy", ["accuracy"], regularizers={"kernel": "l2"}, constraints={"kernel": "max_norm"}
     )
-    parameters = {"kernel": tensor([[0.0], [0.0], [0.0]]), "bias": tensor([0.0])}
+    parameters = {"kernel": tensor([[0.0], [0.0], [0.0]]), "bias": tensor([[0.0]])}
     losses_seen = []
 
     def training_loss(parameters):
