@@ -23,8 +23,22 @@ from multiloss.dispatch import K
 from multiloss.interface import EPSILON
 
 __all__ = [
-    *("Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "max_norm", "maxnorm"),
-    *("min_max_norm", "minmaxnorm", "non_neg", "nonneg", "serialize", "unit_norm", "unitnorm"),
+    "Constraint",
+    "MaxNorm",
+    "MinMaxNorm",
+    "NonNeg",
+    "UnitNorm",
+    "deserialize",
+    "get",
+    "max_norm",
+    "maxnorm",
+    "min_max_norm",
+    "minmaxnorm",
+    "non_neg",
+    "nonneg",
+    "serialize",
+    "unit_norm",
+    "unitnorm",
 ]
 
 

@@ -23,8 +23,18 @@ from multiloss._typing import Tensor, TensorLike
 from multiloss.dispatch import K
 
 __all__ = [
-    *("L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer"),
-    *("deserialize", "get", "l1", "l1_l2", "l2", "orthogonal_regularizer", "serialize"),
+    "L1",
+    "L1L2",
+    "L2",
+    "OrthogonalRegularizer",
+    "Regularizer",
+    "deserialize",
+    "get",
+    "l1",
+    "l1_l2",
+    "l2",
+    "orthogonal_regularizer",
+    "serialize",
 ]
 
 

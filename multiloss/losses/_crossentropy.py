@@ -11,8 +11,18 @@ from multiloss.losses._base import LossFunctionWrapper
 from multiloss.losses._spec import loss
 
 __all__ = [
-    *("BCE", "BinaryCrossentropy", "CategoricalCrossentropy", "KLD", "KLDivergence", "SparseCategoricalCrossentropy"),
-    *("bce", "binary_crossentropy", "categorical_crossentropy", "kl_divergence", "kld", "kullback_leibler_divergence"),
+    "BCE",
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "KLD",
+    "KLDivergence",
+    "SparseCategoricalCrossentropy",
+    "bce",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "kl_divergence",
+    "kld",
+    "kullback_leibler_divergence",
     "sparse_categorical_crossentropy",
 ]
 

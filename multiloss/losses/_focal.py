@@ -16,8 +16,10 @@ from multiloss.losses._crossentropy import smooth_one_hot
 from multiloss.losses._spec import loss
 
 __all__ = [
-    *("BinaryFocalCrossentropy", "CategoricalFocalCrossentropy"),
-    *("binary_focal_crossentropy", "categorical_focal_crossentropy"),
+    "BinaryFocalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "binary_focal_crossentropy",
+    "categorical_focal_crossentropy",
 ]
 
 
