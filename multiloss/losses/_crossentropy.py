@@ -12,9 +12,9 @@ from multiloss.losses._spec import loss
 
 __all__ = [
     "BCE",
+    "KLD",
     "BinaryCrossentropy",
     "CategoricalCrossentropy",
-    "KLD",
     "KLDivergence",
     "SparseCategoricalCrossentropy",
     "bce",

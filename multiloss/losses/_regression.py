@@ -11,12 +11,12 @@ from multiloss.losses._base import LossFunctionWrapper
 from multiloss.losses._spec import loss
 
 __all__ = [
-    "Huber",
-    "LogCosh",
     "MAE",
     "MAPE",
     "MSE",
     "MSLE",
+    "Huber",
+    "LogCosh",
     "MeanAbsoluteError",
     "MeanAbsolutePercentageError",
     "MeanSquaredError",
