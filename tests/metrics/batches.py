@@ -28,10 +28,10 @@ def batch_for(name: str, rows: int, seed: int = 0, classes: int = 4) -> list[Any
     """Return targets and predictions (or values) as NumPy arrays."""
     rng = np.random.default_rng(seed)
     scores = rng.uniform(0.05, 1.0, (rows, classes)).astype("float32")
-    scores /= scores.sum(1, keepdims=True)
-    labels = rng.integers(0, classes, rows)
     if name in TAKES_VALUES:
         return [scores]
+    scores /= scores.sum(1, keepdims=True)
+    labels = rng.integers(0, classes, rows)
     if name.startswith("Sparse"):
         return [labels, scores]
     one_hot = np.eye(classes, dtype="float32")[labels]
