@@ -1,6 +1,7 @@
 """The number that is minimised: losses, weights, outputs, regularizers and constraints."""
 
 import functools
+from typing import Any, NamedTuple
 
 import multiloss
 import numpy as np
@@ -247,6 +248,20 @@ def test_nested_outputs_are_refused(tensor):
         Objective("mse")({"a": tensor(Y)}, {"a": {"b": tensor(P)}})
 
 
+def test_no_outputs_are_refused():
+    with pytest.raises(ArgumentError, match="at least one output"):
+        Objective("mse")({}, {})
+
+
+def test_a_loss_that_is_not_one_number_is_refused(tensor):
+    class PerSample(losses.Loss):
+        def __call__(self, y_true, y_pred, sample_weight=None, mask=None):
+            return y_true - y_pred
+
+    with pytest.raises(ShapeError, match=r"gave shape \(4, 1\)"):
+        Objective(PerSample())(tensor(Y), tensor(P))
+
+
 @pytest.mark.parametrize("bad", ["1", float("nan"), float("inf"), True])
 def test_loss_weights_are_finite_numbers(bad):
     with pytest.raises(ArgumentError, match="finite numbers"):
@@ -328,6 +343,17 @@ def test_nested_parameters_are_named_by_their_path(tensor, host):
     objective = Objective("mse", regularizers={"0/kernel": "l1", "1/deep/kernel": "l2"})
     parameters = [{"kernel": tensor(W), "bias": tensor([9.0])}, {"deep": {"kernel": tensor(W)}, "bias": None}]
     assert host(objective.regularization(parameters)) == pytest.approx(0.035 + 0.0525)
+
+
+def test_named_tuples_of_parameters_give_their_names(tensor, host):
+    class Dense(NamedTuple):
+        kernel: Any
+        bias: Any
+
+    objective = Objective("mse", regularizers={"first/kernel": "l1"}, constraints={"first/bias": "non_neg"})
+    parameters = {"first": Dense(tensor(W), tensor([-1.0]))}
+    assert host(objective.regularization(parameters)) == pytest.approx(0.035)
+    assert host(objective.constrain(parameters)["first"].bias) == [0.0]
 
 
 def test_regularization_alone_is_an_objective(tensor, host):

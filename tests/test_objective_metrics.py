@@ -182,6 +182,7 @@ def test_names_that_occur_twice_are_numbered_and_weighted_ones_say_so(tensor, sh
         ({"a": ["mse", "mae"], "b": mean_pred}, ["a_mse", "a_mae", "b_mean_pred"]),
         ({"b": None}, []),
         ("mae", ["a_mae", "b_mae"]),
+        ({"class_name": "MeanAbsoluteError", "config": {"name": "mae"}}, ["a_mae", "b_mae"]),
     ],
 )
 def test_metrics_of_several_outputs_carry_the_output(tensor, shown, given, names):

@@ -110,8 +110,6 @@ def as_metric(identifier: Any) -> tuple[str, Metric]:
     """
     found = metrics.get(identifier)
     if not isinstance(found, Metric):
-        if not callable(found):
-            raise ArgumentError(f"Arrived: {found!r} as a metric. Expected a name, a function or a metric.")
         own = getattr(found, "name", None) or getattr(found, "__name__", None) or type(found).__name__
         found = MeanMetricWrapper(found, name=snake_case(str(own).strip("<>")))
     arguments = inspect.signature(found.update).parameters

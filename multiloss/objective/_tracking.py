@@ -77,7 +77,7 @@ def _entries(given: Any, layout: Layout, argument: str) -> list[list[Any]]:
     """Return the metrics of each output, as they were given."""
     several = len(layout.names) > 1
     if isinstance(given, dict) and "class_name" in given:
-        given = [given]
+        return [[given] for _ in layout.names]
     if isinstance(given, Metric) and several:
         raise ArgumentError(
             f"{argument}={given!r} is one metric for {len(layout.names)} outputs, and holds one state. "
