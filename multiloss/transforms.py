@@ -24,8 +24,8 @@ def value_and_grad(
     Args:
         fn: a function with a scalar result; or a loss, whose gradient is taken with respect to `y_pred`. If a loss
             returns one value per sample, so does the result, and each sample's gradient is that of its own value.
-        argnums: the position, or positions, of the arguments to differentiate. Default: 1 (`y_pred`) for a loss of
-            multiloss, else 0.
+        argnums: the position, or positions, of the arguments to differentiate. Default: 1 (`y_pred`) for a loss
+            or an `Objective`, else 0.
         has_aux: whether `fn` returns `(value, aux)`, with `aux` passed through.
 
     Returns:
@@ -41,7 +41,7 @@ def value_and_grad(
     (5.0, [2.0, 4.0])
     """
     is_loss = hasattr(fn, "__multiloss__") or hasattr(fn, "reduction")
-    chosen = argnums if argnums is not None else 1 if is_loss else 0
+    chosen = argnums if argnums is not None else getattr(fn, "__multiloss_argnum__", 1 if is_loss else 0)
     positions = (chosen,) if isinstance(chosen, int) else tuple(chosen)
 
     @functools.wraps(fn, updated=())

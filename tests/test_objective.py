@@ -466,6 +466,16 @@ def test_gradients_of_losses_and_penalties_add_up(tensor, host):
     assert host(value) == pytest.approx(float(host(training_loss(parameters))))
 
 
+def test_the_gradient_of_an_objective_is_that_of_its_predictions(tensor, host):
+    value, gradient = multiloss.value_and_grad(Objective("mse"))(tensor(Y), tensor(P))
+    np.testing.assert_allclose(host(gradient), 2 * np.subtract(P, Y) / 4, rtol=1e-6)
+    assert host(value) == pytest.approx(mse(Y, P))
+    y, p = {"a": tensor(Y), "b": tensor(Y)}, {"a": tensor(P), "b": tensor(P)}
+    gradients = multiloss.grad(Objective({"a": "mse", "b": "mae"}))(y, p)
+    np.testing.assert_allclose(host(gradients["a"]), 2 * np.subtract(P, Y) / 4, rtol=1e-6)
+    np.testing.assert_allclose(host(gradients["b"]), np.sign(np.subtract(P, Y)) / 4, rtol=1e-6)
+
+
 def test_parts_ride_along_as_auxiliary_values(tensor, host):
     objective = Objective("mse", regularizers={"w": "l2"})
 

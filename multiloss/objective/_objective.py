@@ -75,6 +75,8 @@ class Objective:
     {'loss': 3.5, 'regularization': 1.0, 'mae': 1.5}
     """
 
+    __multiloss_argnum__ = 1  # what value_and_grad(objective) differentiates: y_pred
+
     def __init__(
         self,
         loss: Any,
