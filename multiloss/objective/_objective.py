@@ -58,7 +58,8 @@ class Objective:
         weighted_metrics: as `metrics`; they see `sample_weight`.
         sample_weight_mode: None for weights per sample, of shape (N,); "temporal" for weights per time step, of shape
             (N, T).
-        regularizers: by parameter name: names, configs, classes, instances or functions.
+        regularizers: by parameter name: names, configs, classes, instances or functions. Any tensor that is passed under
+            the name is penalized, an activation as well as a kernel.
         constraints: by parameter name, in the same way.
 
     Raises:
@@ -155,9 +156,7 @@ class Objective:
         """
         batch, layout, penalized = self._arrive(y_true, y_pred, sample_weight, mask, parameters)
         losses = self._losses(layout, batch)
-        weights = for_each_output(
-            self._loss_weights, layout, "loss_weights", listed=isinstance(self._loss_weights, list)
-        )
+        weights = self._weights(layout)
         parts: dict[str, Tensor] = {}
         terms: list[Tensor] = []
         for loss, weight, output in zip(losses, weights, batch, strict=True):
@@ -263,10 +262,7 @@ class Objective:
         if self._tracked is None or self._layout is None:
             raise ArgumentError("No batch has been seen yet. Call update_metrics(y_true, y_pred) first.")
         values = {name: tracker.result() for name, tracker in self._loss_trackers.items()}
-        weights = for_each_output(
-            self._loss_weights, self._layout, "loss_weights", listed=isinstance(self._loss_weights, list)
-        )
-        weight_of = dict(zip(self._layout.names, weights, strict=True))
+        weight_of = dict(zip(self._layout.names, self._weights(self._layout), strict=True))
         terms = [value if weight_of[name] is None else weight_of[name] * value for name, value in values.items()]
         shown: dict[str, Tensor] = {}
         if self._regularizers:
@@ -362,7 +358,12 @@ class Objective:
 
     def _losses(self, layout: Layout, batch: list[Output]) -> list[Loss | None]:
         losses = for_each_output(self._loss, layout, "loss", listed=isinstance(self._loss, list))
-        for name, loss, output in zip(layout.names, losses, batch, strict=True):
+        own_weights = self._weights(layout) if isinstance(self._loss_weights, (dict, list)) else [None] * len(losses)
+        for name, loss, weight, output in zip(layout.names, losses, own_weights, batch, strict=True):
+            if loss is None and weight is not None:
+                raise ArgumentError(
+                    f"loss_weights gives {weight} to the output {name!r}, which has no loss. Leave it out."
+                )
             if isinstance(self._loss, dict) and name not in self._loss:
                 raise ArgumentError(
                     f"loss says nothing about the output {name!r}. Give it a loss, or None to leave it out."
@@ -372,6 +373,9 @@ class Objective:
                     f"The output {name!r} has the loss {loss!r} and no y_true. Pass its targets, or make its loss None."
                 )
         return losses
+
+    def _weights(self, layout: Layout) -> list[float | None]:
+        return for_each_output(self._loss_weights, layout, "loss_weights", listed=isinstance(self._loss_weights, list))
 
     def _penalized(self, parameters: Any) -> dict[str, Tensor]:
         if not self._regularizers:

@@ -120,7 +120,7 @@ def add_loss(tracker: Mean, loss: Loss, output: Output) -> None:
     loss = concrete(loss, output.y_true, output.y_pred)
     _, y_true, y_pred, sample_weight, mask = output
     if isinstance(loss, LossFunctionWrapper) and (spec := spec_of(loss.fn)) is not None:
-        total, weight = loss.partial(y_true, y_pred, sample_weight, mask)
+        total, weight = loss._run(y_true, y_pred, sample_weight, mask, parts=True)
         matched = match_ranks(y_true, y_pred)[1]
         whole = matched.ndim < 2 and spec.event == "mean" and sample_weight is None and mask is None
     else:
