@@ -1,6 +1,7 @@
 """The number that is minimised: losses, weights, outputs, regularizers and constraints."""
 
 import functools
+import re
 from typing import Any, NamedTuple
 
 import multiloss

@@ -1,6 +1,7 @@
 """What an objective shows: averages over batches, names, and what "accuracy" stands for."""
 
 import json
+import re
 
 import numpy as np
 import pytest
