@@ -220,8 +220,25 @@ class LossFunctionWrapper(Loss):
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return self.fn(y_true, y_pred, **self._bound)
 
+    def partial(
+        self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike = None, mask: TensorLike = None
+    ) -> tuple[Tensor, Tensor]:
+        if self._spec is not None and not self._spec.samplewise:
+            raise ArgumentError(
+                f"{self._spec.name} compares the samples of a batch with each other, so the parts of a batch do not add up "
+                "to the whole. Compute it on the whole batch."
+            )
+        return super().partial(y_true, y_pred, sample_weight, mask)
+
     def _run(
-        self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike, mask: TensorLike, *, parts: bool
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike,
+        mask: TensorLike,
+        *,
+        parts: bool,
+        **operands: TensorLike,
     ) -> Any:
         spec, bound = self._spec, self._bound
         if spec is None:
@@ -230,21 +247,28 @@ class LossFunctionWrapper(Loss):
             owner = settled(y_true, y_pred) if bound.get("axis", -1) == -1 else None
             if owner is not None:
                 return owner.run(spec.settled, y_true, y_pred, reduction=self.reduction, parts=parts, **bound)
-        backend, (y_true, y_pred, sample_weight, mask) = arrive(y_true, y_pred, sample_weight, mask)
-        checked = spec.labels_checked(backend, y_true, y_pred, sample_weight, mask, bound)
+        tensors, static = spec.split({**bound, **operands} if operands else bound)
+        backend, (y_true, y_pred, sample_weight, mask, *tensors) = arrive(y_true, y_pred, sample_weight, mask, *tensors)
+        y_pred = spec.settle_integers(backend, y_pred, self.dtype, static)
+        checked = spec.labels_checked(backend, y_true, y_pred, sample_weight, mask, spec.join(tensors, static))
         return backend.run(
             spec.reduced,
             y_true,
             y_pred,
             sample_weight,
             mask,
+            *tensors,
             checked=checked,
             reduction=self.reduction,
             dtype=self.dtype,
             parts=parts,
-            **bound,
+            **static,
         )
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config() | dict(self.parameters)
+        # What Keras has not is left out at its default, so that Keras can load the config.
+        defaults = {} if self._spec is None else {name: self._spec.defaults[name] for name in self._spec.extras}
+        config = super().get_config() | {
+            name: value for name, value in self.parameters.items() if name not in defaults or defaults[name] != value
+        }
         return config if type(self) is not LossFunctionWrapper else {"fn": self.fn} | config

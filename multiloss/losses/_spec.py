@@ -8,7 +8,7 @@ host data, align shapes, settle dtypes, check labels.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from multiloss._boundary import (
@@ -35,7 +35,7 @@ from multiloss.losses._reduction import (
     select,
 )
 
-Target = Literal["real", "positive", "sign", "probability", "one-hot", "class index"]
+Target = Literal["real", "positive", "sign", "probability", "one-hot", "class index", "class index sequence", "id"]
 Prediction = Literal[
     "real",
     "positive",
@@ -45,8 +45,10 @@ Prediction = Literal[
     "distribution",
     "distribution or logits",
     "label",
+    "logits",
+    "embedding",
 ]
-Event = Literal["mean", "joint", "element", "ratio"]
+Event = Literal["mean", "joint", "element", "ratio", "row"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAN = float("nan")
@@ -57,6 +59,10 @@ _NAN = float("nan")
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 Domain = tuple[Callable[[Any], bool], str]
@@ -73,6 +79,10 @@ _DOMAINS: Mapping[str, Domain] = {
         "a number, or one per class",
     ),
     "ignore_class": (lambda value: value is None or (_is_number(value) and value == int(value)), "an integer or None"),
+    "margin": (_is_number, "a number"),
+    "remove_diagonal": (lambda value: isinstance(value, bool), "True or False"),
+    "zero_infinity": (lambda value: isinstance(value, bool), "True or False"),
+    "blank": (_is_index, "an integer of at least 0"),
     "q": (lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1"),
 }
 """What the parameters of that name may be, in every loss. Tensors are let through: their values are not looked at."""
@@ -87,8 +97,13 @@ class LossSpec:
         target: what `y_true` is.
         prediction: what `y_pred` is.
         event: whether the last axis is averaged (each element could be a sample), is one event (a distribution),
-            stays (each element has a value of its own), or enters a ratio of sums (see `_ratio`).
-        defaults: the parameters and their defaults, in order.
+            stays (each element has a value of its own), enters a ratio of sums (see `_ratio`), or is with all axes but
+            the first one row (see `_rows`).
+        defaults: the parameters and their defaults, in order, without the operands.
+        operands: the parameters that are tensors (annotated `TensorLike`): they belong to one call, not to the loss.
+        extras: the keyword-only parameters, which Keras has not.
+        samplewise: whether each value depends on its own sample alone. A formula whose values do not takes a `mask`, which
+            says which samples are there.
         samples: what the function form runs.
         reduced: what the class form runs.
         selected: what a metric runs: values per sample, and which of them count.
@@ -107,9 +122,17 @@ class LossSpec:
         self.target = target
         self.prediction = prediction
         self.event = event
-        self.defaults: Mapping[str, Any] = dict(
-            zip(code.co_varnames[2 : code.co_argcount], formula.__defaults__ or (), strict=True)
-        )
+        self._positional = code.co_varnames[2 : code.co_argcount]
+        self._all: Mapping[str, Any] = {
+            **dict(zip(self._positional, formula.__defaults__ or (), strict=True)),
+            **(formula.__kwdefaults__ or {}),
+        }
+        self.operands = tuple(name for name in self._all if formula.__annotations__.get(name) == "TensorLike")
+        self.samplewise = "mask" not in self.operands
+        self.defaults: Mapping[str, Any] = {
+            name: default for name, default in self._all.items() if name not in self.operands
+        }
+        self.extras = frozenset(self.defaults) - frozenset(self._positional)
         self.shortcut = target != "class index"
         self.samples: Callable[..., Tensor] = functools.partial(_samples, self)
         self.reduced: Callable[..., Any] = functools.partial(_reduced, self)
@@ -117,7 +140,7 @@ class LossSpec:
         self.settled: Callable[..., Any] = functools.partial(_settled, formula)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return all parameters by name.
+        """Return all parameters by name; operands only if they are given.
 
         Raises:
             TypeError: for a parameter that the loss does not have.
@@ -125,11 +148,11 @@ class LossSpec:
         """
         if not args and not kwargs:
             return self.defaults
-        given = {**dict(zip(self.defaults, args, strict=False)), **kwargs}
+        given = {**dict(zip(self._positional, args, strict=False)), **kwargs}
         if (
-            len(args) > len(self.defaults)
+            len(args) > len(self._positional)
             or len(given) < len(args) + len(kwargs)
-            or not given.keys() <= self.defaults.keys()
+            or not given.keys() <= self._all.keys()
         ):
             import inspect  # only for messages
 
@@ -141,6 +164,18 @@ class LossSpec:
             if not hasattr(value, "dtype") and not allowed(value):
                 raise ArgumentError(f"{self.name}: {name}={value!r} is not allowed. Expected {expected}.")
         return {**self.defaults, **given}
+
+    def split(self, bound: Mapping[str, Any]) -> tuple[list[TensorLike], Mapping[str, Any]]:
+        """Return the operands of a call in their order, None for those not given, and the other parameters."""
+        if not self.operands:
+            return [], bound
+        static = {name: value for name, value in bound.items() if name not in self.operands}
+        return [bound.get(name) for name in self.operands], static
+
+    def join(self, operands: Sequence[Tensor], static: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what `split` took apart."""
+        given = zip(self.operands, operands, strict=False)
+        return {**static, **{name: value for name, value in given if value is not None}} if operands else static
 
     def parts(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor, *, reduction: str, **static: Any
@@ -155,6 +190,14 @@ class LossSpec:
     def predicts_labels(self, parameters: Mapping[str, Any]) -> bool:
         """Whether `y_pred` holds labels, which are compared as they are, and not scores."""
         return self.prediction == "label" or bool(parameters.get("from_sorted_ids", False))
+
+    def settle_integers(
+        self, backend: Backend, y_pred: Tensor, dtype: DType | None, parameters: Mapping[str, Any]
+    ) -> Tensor:
+        """Return integer predictions as floats, before a compiled function would keep today's `floatx` for good."""
+        if backend.is_floating(y_pred) or self.predicts_labels(parameters):
+            return y_pred
+        return as_floats(y_pred, dtype)
 
     def labels_checked(
         self,
@@ -230,8 +273,11 @@ def _evaluate(
     return values if computed is None else K.where(computed, values, 0.0)
 
 
-def _samples(spec: LossSpec, y_true: Tensor, y_pred: Tensor, *, checked: bool, **parameters: Any) -> Tensor:
+def _samples(
+    spec: LossSpec, y_true: Tensor, y_pred: Tensor, *operands: Tensor, checked: bool, **parameters: Any
+) -> Tensor:
     """Return one value per sample: what the function form of a loss returns."""
+    parameters = {**spec.join(operands, parameters)}
     y_true, y_pred = _prepare(spec, y_true, y_pred, None, parameters)
     selection = _NO_SELECTION
     if spec.target == "class index":
@@ -292,7 +338,7 @@ def _reduced(
     y_pred: Tensor,
     sample_weight: Tensor,
     mask: Tensor,
-    *,
+    *operands: Tensor,
     checked: bool,
     reduction: str,
     dtype: DType | None,
@@ -300,7 +346,7 @@ def _reduced(
     **parameters: Any,
 ) -> Any:
     """Return the reduced value, or with `parts` its numerator and denominator: what the class form returns."""
-    given: dict[str, Any] = {"checked": checked, "dtype": dtype, **parameters}
+    given: dict[str, Any] = {"checked": checked, "dtype": dtype, **spec.join(operands, parameters)}
     if parts:
         return spec.parts(y_true, y_pred, sample_weight, mask, reduction=reduction, **given)
     values, selection = spec.selected(y_true, y_pred, sample_weight, mask, **given)
@@ -343,9 +389,11 @@ def publish(spec: LossSpec) -> Any:
         owner = settled(y_true, y_pred) if shortcut and bound.get("axis", -1) == -1 else None
         if owner is not None:
             return owner.run(formula, y_true, y_pred, **bound)
-        backend, (y_true, y_pred) = arrive(y_true, y_pred)
-        checked = spec.labels_checked(backend, y_true, y_pred, None, None, bound)
-        return backend.run(spec.samples, y_true, y_pred, checked=checked, **bound)
+        operands, static = spec.split(bound)
+        backend, (y_true, y_pred, *operands) = arrive(y_true, y_pred, *operands)
+        y_pred = spec.settle_integers(backend, y_pred, None, static)
+        checked = spec.labels_checked(backend, y_true, y_pred, None, None, spec.join(operands, static))
+        return backend.run(spec.samples, y_true, y_pred, *operands, checked=checked, **static)
 
     public.__multiloss__ = spec  # type: ignore[attr-defined]
     return public
