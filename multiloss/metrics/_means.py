@@ -125,8 +125,8 @@ class Average(Metric):
 
     def init(self, like: Tensor = None) -> MeanState:
         like = beside(like)
-        zero = zeros(like, sum_dtype(like, self.dtype))
-        return MeanState(zero, zero, zeros(like, COUNT), zero, zero)
+        own = sum_dtype(like, self.dtype)
+        return MeanState(*[zeros(like, dtype) for dtype in (own, own, COUNT, own, own)])
 
     def merge(self, a: MeanState, b: MeanState, /) -> MeanState:
         merged: MeanState = run(_merge_means, *a, *b)
@@ -191,8 +191,8 @@ class Sum(Metric):
 
     def init(self, like: Tensor = None) -> SumState:
         like = beside(like)
-        zero = zeros(like, sum_dtype(like, self.dtype))
-        return SumState(zero, zero)
+        dtype = sum_dtype(like, self.dtype)
+        return SumState(zeros(like, dtype), zeros(like, dtype))
 
     def update(
         self, state: SumState, /, values: TensorLike, sample_weight: TensorLike = None, mask: TensorLike = None
@@ -298,9 +298,11 @@ class MeanMetricWrapper(Average):
                 values, selection = _for_each_row(batch[1], values, selection)
             updated: MeanState = backend.run(_add_selected, *tensors[: len(state)], values, *selection)
         else:
+            batch[1] = spec.settle_integers(backend, batch[1], dtype, parameters)
             updated = backend.run(
                 _add_samples,
-                *tensors,
+                *tensors[: len(state)],
+                *batch,
                 selected=spec.selected,
                 per_value=spec.event == "mean" and parameters.get("axis", -1) == -1,
                 checked=spec.labels_checked(backend, batch[0], batch[1], batch[2], batch[3], parameters),

@@ -45,7 +45,11 @@ def sum_dtype(like: Tensor, dtype: DType | None) -> DType:
 
 
 def zeros(like: Tensor, dtype: DType, shape: Shape = ()) -> Tensor:
-    """Return zeros on the device of `like`."""
+    """Return zeros on the device of `like`.
+
+    Each part of a state needs a tensor of its own: compilers compile once more where two arguments are one tensor, and
+    cannot donate one twice.
+    """
     return K.full(shape, 0, dtype=dtype, like=like)
 
 
