@@ -361,9 +361,7 @@ class Objective:
         own_weights = self._weights(layout) if isinstance(self._loss_weights, (dict, list)) else [None] * len(losses)
         for name, loss, weight, output in zip(layout.names, losses, own_weights, batch, strict=True):
             if loss is None and weight is not None:
-                raise ArgumentError(
-                    f"loss_weights gives {weight} to the output {name!r}, which has no loss. Leave it out."
-                )
+                raise ArgumentError(f"loss_weights gives {weight} to the output {name!r}, which has no loss.")
             if isinstance(self._loss, dict) and name not in self._loss:
                 raise ArgumentError(
                     f"loss says nothing about the output {name!r}. Give it a loss, or None to leave it out."
