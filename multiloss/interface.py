@@ -28,7 +28,9 @@ from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 EPSILON = 1e-7
 """The default fuzz factor, as in Keras: probabilities are kept this far from 0 and 1."""
 
-_TINY = 1e-37
+_INF = float("inf")
+
+TINY = 1e-37
 """Just above the smallest normal float32."""
 
 
@@ -239,6 +241,17 @@ class Backend(ABC):
         result = self.where(empty, largest, self.log(self.where(empty, 1.0, total)) + shift)
         return result if keepdims else self.squeeze(result, axis)
 
+    def scan(self, step: Callable[[Tensor, Tensor], Tensor], state: Tensor, xs: Tensor, /) -> Tensor:
+        """Return the states after each step, stacked: `state = step(state, x)` for each `x` along the first axis of `xs`.
+
+        `step` is pure; it keeps the shape and the dtype of the state.
+        """
+        states = []
+        for index in range(xs.shape[0]):
+            state = step(state, xs[index])
+            states.append(state)
+        return self.stack(states) if states else self.full((0, *state.shape), 0, like=state)
+
     # ── Sorting and selecting ───────────────────────────────────────────────────────────────────────────────
 
     @abstractmethod
@@ -378,8 +391,53 @@ class Backend(ABC):
 
     def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
         """Return `output` divided by its sum over `axis` and clipped to `[1e-7, 1 - 1e-7]`."""
-        total = self.clip(self.sum(output, axis, True), _TINY)  # all zero: 0 / tiny, not 0 / 0
-        return self.clip(output / total, EPSILON, 1.0 - EPSILON)
+        total = self.clip(self.sum(output, axis, True), TINY)  # all zero: 0 / tiny, not 0 / 0
+        # What is left to divide by is 1 but for rounding, so that no gradient squares a total that is tiny.
+        output = output / self.stop_gradient(total)
+        return self.clip(output / (total / self.stop_gradient(total)), EPSILON, 1.0 - EPSILON)
+
+    def ctc_loss(
+        self, labels: Tensor, logits: Tensor, label_length: Tensor, logit_length: Tensor, /, blank: int = 0
+    ) -> Tensor:
+        """Return `-log(p)` for each sequence, with `p` the probability of all alignments of its labels with its logits.
+
+        An alignment names one class per step, of which repetitions are merged and then blanks left out. Where there is
+        none, the result is inf with gradient 0.
+
+        `labels` (N, L) are integers in [0, C), `logits` are (N, T, C), and the lengths (N,) are at most L and T. What
+        lies beyond a sequence's lengths reaches nothing.
+        """
+        n, steps, _ = logits.shape
+        length = labels.shape[1]
+        in_time = self.reshape(self.arange(steps, like=logits), (1, steps, 1)) < self.reshape(logit_length, (n, 1, 1))
+        log_q = self.log_softmax(self.where(in_time, logits, 0.0), -1)
+        # The states of an alignment: blank, first label, blank, second label, ..., blank.
+        pause = log_q[:, :, blank : blank + 1]
+        chosen = self.broadcast_to(self.expand_dims(labels, 1), (n, steps, length))
+        spoken = self.take_along_axis(log_q, chosen, -1)
+        pairs = self.stack([self.broadcast_to(pause, (n, steps, length)), spoken], -1)
+        emitted = self.concatenate([self.reshape(pairs, (n, steps, 2 * length)), pause], -1)
+        # From a label one may go on to the next one without a blank, unless it is the same.
+        changes = self.concatenate([self.zeros_like(labels[:, :1], "bool"), labels[:, 1:] != labels[:, :-1]], -1)
+        skippable = self.reshape(self.stack([self.zeros_like(changes), changes], -1), (n, 2 * length))
+        skippable = self.concatenate([skippable, self.full((n, 1), 0, dtype="bool", like=labels)], -1)
+        nowhere = self.full((n, 2), -_INF, like=log_q)
+
+        def step(state: Tensor, x: Tensor) -> Tensor:
+            shifted = self.concatenate([nowhere, state], -1)
+            skipped = self.where(skippable, shifted[:, :-2], -_INF)
+            return self.logsumexp(self.stack([state, shifted[:, 1:-1], skipped]), 0) + x
+
+        start = self.concatenate([self.full((n, 1), 0, like=log_q), self.full((n, 2 * length), -_INF, like=log_q)], -1)
+        states = self.scan(step, start, self.moveaxis(emitted, 1, 0))
+        states = self.concatenate([self.expand_dims(start, 0), states], 0)
+        end = self.broadcast_to(self.reshape(logit_length, (1, n, 1)), (1, n, 2 * length + 1))
+        final = self.squeeze(self.take_along_axis(states, end, 0), 0)
+        # It ends in the last label or in the blank behind it.
+        after = self.expand_dims(2 * label_length, -1)
+        on = self.take_along_axis(final, self.where(after > 0, after - 1, 0), -1)
+        ends = self.stack([self.take_along_axis(final, after, -1), self.where(after > 0, on, -_INF)])
+        return -self.squeeze(self.logsumexp(ends, 0), -1)
 
     def in_top_k(self, targets: Tensor, predictions: Tensor, /, k: int) -> Tensor:
         """Whether, in each row of the 2-D `predictions`, fewer than `k` entries beat the one at `targets`. Ties count as hits."""

@@ -65,6 +65,13 @@ class JaxBackend(Backend):
             platform, _, index = device.partition(":")
             place = jax.devices(platform)[int(index or 0)]
         narrow = jax.dtypes.canonicalize_dtype(x.dtype) if wanted is None else wanted
+        if x.dtype.kind in "iu" and narrow.kind in "iu" and x.itemsize > narrow.itemsize and x.size:
+            limits = np.iinfo(narrow)
+            if x.min() < limits.min or x.max() > limits.max:  # JAX would wrap them around
+                raise DTypeError(
+                    f"Arrived: integers up to {max(x.max(), -x.min())}, which do not fit into {narrow}. Use smaller ones, "
+                    "or turn on 64 bits before the first array: jax.config.update('jax_enable_x64', True)."
+                )
         return jnp.asarray(x, dtype=narrow, device=place)
 
     def to_numpy(self, x: Tensor, /) -> Any:
@@ -138,6 +145,13 @@ class JaxBackend(Backend):
 
     def cumsum(self, x: Tensor, /, axis: int = -1) -> Tensor:
         return jnp.cumsum(x, axis)
+
+    def scan(self, step: Callable[[Tensor, Tensor], Tensor], state: Tensor, xs: Tensor, /) -> Tensor:
+        def body(state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            state = step(state, x)
+            return state, state
+
+        return jax.lax.scan(body, state, xs)[1]  # a loop would be compiled step by step
 
     # ── Sorting and selecting ───────────────────────────────────────────────────────────────────────────────
 

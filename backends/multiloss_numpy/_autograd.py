@@ -182,6 +182,7 @@ class AutogradBackend(NumpyBackend):
     clip = Backend.clip
     min = Backend.min
     binary_crossentropy = Backend.binary_crossentropy
+    normalized_probabilities = Backend.normalized_probabilities
 
 
 def _strip(x: Any) -> Any:

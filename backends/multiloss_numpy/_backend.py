@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
-from multiloss.interface import EPSILON, Backend
+from multiloss.interface import EPSILON, TINY, Backend
 
 # Bound once, without the overloads that know no `keepdims: bool`.
 _sum: Callable[..., Any] = np.add.reduce
@@ -203,6 +203,10 @@ class NumpyBackend(Backend):
         # One product instead of the two guarded ones of the formula; they differ (0 * inf) only at infinite logits.
         result = np.maximum(output, 0.0) - output * target + np.log1p(np.exp(-np.abs(output)))
         return super().binary_crossentropy(target, output, True) if np.isnan(result).any() else result
+
+    def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
+        q = output / np.maximum(_sum(output, axis, None, None, True), TINY)
+        return np.minimum(np.maximum(q, EPSILON), 1.0 - EPSILON)
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 

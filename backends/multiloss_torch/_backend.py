@@ -78,7 +78,7 @@ class TorchBackend(Backend):
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
     def dtype(self, x: Tensor, /) -> DType:
-        return _NAMES[x.dtype]
+        return _NAMES.get(x.dtype) or str(x.dtype).removeprefix("torch.")
 
     def cast(self, x: Tensor, /, dtype: DType) -> Tensor:
         return x.to(_resolve_dtype(dtype))
