@@ -1,0 +1,89 @@
+"""Every argument acts; one that cannot is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from multiloss import _errors
+from multiloss.testing import PARAMETER_VALUES
+from tests.contract.facts import CLASSES, FUNCTIONS, data, function, loss_class, spec
+
+PARAMETERS = [(name, key) for name in FUNCTIONS for key in spec(name).defaults]
+OUTSIDE = {
+    "axis": ["last", 0.5, None, True],
+    "from_logits": [None, "yes", 1],
+    "apply_class_balancing": [None, "yes", 1],
+    "label_smoothing": [-0.1, 1.1, "much", None, True],
+    "delta": [0, -1.0, "big", None],
+    "gamma": [-1.0, "strong", None],
+    "ignore_class": ["none", 0.5],
+    "alpha": ["half", None],
+}
+
+
+@pytest.mark.parametrize(("name", "key"), PARAMETERS)
+def test_every_parameter_can_change_the_result(name, key, backend, tensor, host):
+    """Some parameters act beside another only (alpha beside apply_class_balancing): those get the other's value too."""
+    others = [{}, *({other: values[0]} for other, values in PARAMETER_VALUES.items() if other in spec(name).defaults)]
+    for value in PARAMETER_VALUES[key]:
+        changed = False
+        for beside in others:
+            if key in beside:
+                continue
+            y_true, y_pred = (tensor(each) for each in data(name, (8, 8), **beside))
+            plain = host(function(name)(y_true, y_pred, **beside))
+            other = host(function(name)(y_true, y_pred, **beside, **{key: value}))
+            changed = changed or plain.shape != other.shape or not np.allclose(plain, other, rtol=1e-4, atol=1e-6)
+        assert changed, value
+
+
+@pytest.mark.parametrize(("name", "key"), PARAMETERS)
+def test_a_parameter_of_the_class_is_that_of_the_function(name, key, backend, tensor, host):
+    for value in PARAMETER_VALUES[key]:
+        y_true, y_pred = data(name, (4, 4), **{key: value})
+        loss = loss_class(name)(reduction="none", **{key: value})
+        assert getattr(loss, key) == value
+        expected = host(function(name)(tensor(y_true), tensor(y_pred), **{key: value}))
+        np.testing.assert_array_equal(host(loss(tensor(y_true), tensor(y_pred))), expected)
+
+
+@pytest.mark.parametrize(("name", "key"), PARAMETERS)
+def test_a_parameter_can_be_changed_later(name, key, backend, tensor, host):
+    value = PARAMETER_VALUES[key][0]
+    y_true, y_pred = (tensor(each) for each in data(name, (4, 4), **{key: value}))
+    loss = loss_class(name)()
+    loss(y_true, y_pred)
+    setattr(loss, key, value)
+    np.testing.assert_array_equal(host(loss(y_true, y_pred)), host(loss_class(name)(**{key: value})(y_true, y_pred)))
+    assert loss.get_config()[key] == value
+
+
+@pytest.mark.parametrize(("name", "key"), PARAMETERS)
+def test_a_value_outside_the_domain_is_refused(name, key):
+    y_true, y_pred = data(name, (4, 4))
+    for value in OUTSIDE[key]:
+        with pytest.raises(_errors.ArgumentError, match=key):
+            function(name)(y_true, y_pred, **{key: value})
+        with pytest.raises(_errors.ArgumentError, match=key):
+            loss_class(name)(**{key: value})
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_unknown_argument_is_a_type_error(name):
+    with pytest.raises(TypeError):
+        function(spec(name).name)([[0.0]], [[1.0]], nonsense=1)
+    with pytest.raises(TypeError):
+        loss_class(spec(name).name)(nonsense=1)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_unknown_reduction_is_refused_with_near_matches(name):
+    with pytest.raises(_errors.UnknownNameError, match="sum_over_batch_size"):
+        loss_class(spec(name).name)(reduction="sum_over_batch")
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_result_dtype_is_checked(name):
+    y_true, y_pred = data(name)
+    with pytest.raises(_errors.DTypeError, match="float31"):
+        loss_class(spec(name).name)(dtype="float31")(y_true, y_pred)

@@ -1,0 +1,68 @@
+"""Gradients: finite wherever formulas degenerate, and equal to central differences elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from multiloss.testing import DIFFERENCES, assert_close
+from tests.contract.facts import VARIANTS, data, function, loss_class, spec, value_and_gradient
+
+IDS = [f"{name}-{parameters}" for name, parameters in VARIANTS]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "parameters"), VARIANTS, ids=IDS)
+def test_degenerate_inputs_have_a_finite_gradient(name, parameters, dtype, backend, tensor, float64):
+    y_true, _ = data(name, (4, 4), dtype, **parameters)
+    hard = np.eye(4, dtype=dtype)
+    cases = {
+        "all zeros": np.zeros((4, 4), dtype),
+        "all ones": np.ones((4, 4), dtype),
+        "certain": hard,
+        "certainly wrong": 1 - hard,
+        "tiny": np.full((4, 4), 1e-30, dtype),
+        "huge": np.full((4, 4), 1e15, dtype),
+    }
+    if spec(name).prediction == "probability or logit" and not parameters.get("from_logits"):
+        del cases["huge"]  # no probability
+    targets = {"random": y_true}
+    if spec(name).target != "class index":
+        cases["perfect"] = np.array(y_true)
+        targets |= {"zeros": np.zeros_like(y_true), "hard": hard, "ones": np.ones_like(y_true)}
+    else:
+        targets["hard"] = np.arange(4)
+    # All of them side by side, in one call: along the samples, which are on axis 1 if the event is on axis 0.
+    along = 1 if parameters.get("axis") == 0 else 0
+    pairs = [(true, pred) for true in targets for pred in cases]
+    all_true = np.concatenate([targets[true] for true, _ in pairs], along if y_true.ndim == 2 else 0)
+    all_pred = np.concatenate([cases[pred] for _, pred in pairs], along)
+    loss = loss_class(name)(reduction="none", **parameters)
+    values, gradients = value_and_gradient(loss, tensor(all_true), tensor(all_pred))
+    for row, pair in enumerate(pairs):
+        assert np.isfinite(values[4 * row : 4 * row + 4]).all(), pair
+        assert np.isfinite(np.moveaxis(gradients, along, 0)[4 * row : 4 * row + 4]).all(), pair
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in VARIANTS if spec(name).prediction == "real"}))
+def test_a_perfect_prediction_has_gradient_0(name, backend, tensor):
+    y_true, _ = data(name)
+    if spec(name).event == "joint":
+        return  # margins and directions are not perfect where targets and predictions are equal
+    _, gradient = value_and_gradient(function(name), tensor(y_true), tensor(np.array(y_true)))
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize(("name", "parameters"), VARIANTS, ids=IDS)
+def test_gradients_equal_central_differences(name, parameters, backend, tensor, host, float64):
+    y_true, y_pred = data(name, (2, 4) if parameters.get("axis") != 0 else (4, 2), "float64", **parameters)
+    loss = loss_class(name)(reduction="sum", **parameters)
+    _, gradient = value_and_gradient(loss, tensor(y_true), tensor(y_pred))
+    step, numeric = 1e-6, np.zeros_like(y_pred)
+    for index in np.ndindex(y_pred.shape):
+        sides = []
+        for sign in (1, -1):
+            moved = np.array(y_pred)
+            moved[index] += sign * step
+            sides.append(float(host(loss(tensor(y_true), tensor(moved)))))
+        numeric[index] = (sides[0] - sides[1]) / (2 * step)
+    assert_close(gradient, numeric, "float64", table=DIFFERENCES)
