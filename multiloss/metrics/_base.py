@@ -110,12 +110,11 @@ class Metric:
             try:
                 incoming = backend_of(*held, *args).backend
             except MixedBackendsError:
-                incoming = None
-            if incoming is None or incoming.name != owner_of(*held).name:
+                incoming = backend_of(*args).backend  # raises again if the batch itself is of two frameworks
+            if incoming.name != owner_of(*held).name:
                 raise MixedBackendsError(
                     f"{type(self).__name__} {self.name!r} has accumulated {owner_of(*held).name} batches, and this one "
-                    f"belongs to {'another framework' if incoming is None else incoming.name}. Call reset_state() "
-                    "between them, or keep one metric for each and convert their results."
+                    f"belongs to {incoming.name}. Call reset_state() between them, or keep one metric for each framework."
                 )
         backend, arrived = arrive(*held, *args)
         return [

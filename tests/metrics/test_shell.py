@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 from multiloss import backend as K
 from multiloss import losses, metrics, use_backend, value_and_grad
 from multiloss._errors import ArgumentError, MixedBackendsError, NotSupportedError
+from multiloss._registry import load_backend
 from multiloss._tree import leaves
 from multiloss.interface import Backend
-from tests.conftest import BACKENDS
+from tests.conftest import BACKENDS, make_tensor
 from tests.metrics.batches import CLASSES, batch_for, make
 
 Make = Callable[..., Any]
@@ -72,40 +74,40 @@ def test_host_data_joins_the_state_whatever_is_active(backend: Backend, tensor: 
     assert float(metric.result()) == 5.0
 
 
-@pytest.mark.skipif(len(BACKENDS) < 2, reason="about two backends in one process")
-def test_a_batch_of_another_framework_is_refused_until_the_state_is_reset() -> None:
-    from tests.conftest import make_tensor
-
-    first, second = (make_tensor(_load(name), [1.0, 2.0]) for name in BACKENDS[:2])
-    for one, other in ((first, second), (second, first)):
-        mean = metrics.Mean()
-        mean.update_state(one)
-        if BACKENDS[0] == "numpy" and other is first:
-            mean.update_state(other)  # NumPy arrays may stand beside any
-            continue
-        with pytest.raises(MixedBackendsError, match=r"reset_state\(\)"):
-            mean.update_state(other)
-        mean.reset_state()
-        assert float(mean(other)) == 1.5
+@pytest.mark.backends("torch", "jax")
+def test_a_batch_of_another_framework_is_refused_until_the_state_is_reset(backend: Backend, tensor: Make) -> None:
+    mean = metrics.Mean()
+    with use_backend("numpy"):
+        mean.update_state(np.array([5.0], "float32"))
+    with pytest.raises(MixedBackendsError, match=rf"numpy batches.*belongs to {backend.name}.*reset_state\(\)"):
+        mean.update_state(tensor([1.0, 2.0]))
+    mean.reset_state()
+    assert float(mean(tensor([1.0, 2.0]))) == 1.5
 
 
-def _load(name: str) -> Backend:
-    from multiloss._registry import load_backend
+if {"torch", "jax"} <= set(BACKENDS):
 
-    return load_backend(name)
+    def test_torch_and_jax_batches_do_not_mix() -> None:
+        metric = metrics.MeanSquaredError()
+        torch_batch, jax_batch = (make_tensor(load_backend(name), [[1.0]]) for name in ("torch", "jax"))
+        metric.update_state(torch_batch, torch_batch)
+        with pytest.raises(MixedBackendsError, match=r"accumulated torch batches.*reset_state\(\)"):
+            metric.update_state(jax_batch, jax_batch)
+        for fresh_or_not in (metrics.MeanSquaredError(), metric):
+            with pytest.raises(MixedBackendsError, match="in one call"):
+                fresh_or_not.update_state(torch_batch, jax_batch)
 
 
-@pytest.mark.skipif(not {"torch", "jax"} <= set(BACKENDS), reason="about two frameworks in one process")
-def test_torch_and_jax_batches_do_not_mix() -> None:
-    from tests.conftest import make_tensor
+@pytest.mark.parametrize("name", ["MeanSquaredError", "AUC"])
+def test_metrics_in_threads_do_not_disturb_each_other(tensor: Make, name: str) -> None:
+    def accumulate(seed: int) -> float:
+        metric = make(name)
+        for part in range(5):
+            metric.update_state(*(tensor(x) for x in batch_for(name, 6, seed + part)))
+        return float(metric.result())
 
-    metric = metrics.MeanSquaredError()
-    torch_batch, jax_batch = (make_tensor(_load(name), [[1.0]]) for name in ("torch", "jax"))
-    metric.update_state(torch_batch, torch_batch)
-    with pytest.raises(MixedBackendsError, match=r"accumulated torch batches.*reset_state\(\)"):
-        metric.update_state(jax_batch, jax_batch)
-    with pytest.raises(MixedBackendsError):
-        metrics.MeanSquaredError().update_state(torch_batch, jax_batch)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(accumulate, range(16))) == [accumulate(seed) for seed in range(16)]
 
 
 @pytest.mark.parametrize("name", CLASSES)
