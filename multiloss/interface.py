@@ -409,7 +409,8 @@ class Backend(ABC):
         """
         n, steps, _ = logits.shape
         length = labels.shape[1]
-        in_time = self.reshape(self.arange(steps, like=logits), (1, steps, 1)) < self.reshape(logit_length, (n, 1, 1))
+        time = self.arange(steps, dtype=self.dtype(logit_length), like=logits)
+        in_time = self.reshape(time, (1, steps, 1)) < self.reshape(logit_length, (n, 1, 1))
         log_q = self.log_softmax(self.where(in_time, logits, 0.0), -1)
         # The states of an alignment: blank, first label, blank, second label, ..., blank.
         pause = log_q[:, :, blank : blank + 1]

@@ -67,6 +67,10 @@ def kink_cases() -> list[KinkCase]:
                  {1: [0.0, 0.0, 0.0, 0.0]}),
         KinkCase("categorical_crossentropy", "logit -inf beside the class", (np.array([0.0, 1.0]), np.array([-INF, 2.0])),
                  {1: [0.0, 0.0]}, {"from_logits": True}),
+        KinkCase("ctc_loss", "no alignment", (np.array([[1, 1]]), np.array([[[0.0, 1.0], [2.0, -1.0]]]), np.array([2]),
+                 np.array([2])), {1: [[[0.0, 0.0], [0.0, 0.0]]]}),
+        KinkCase("ctc_loss", "not finite beyond the length", (np.array([[1]]), np.array([[[0.0, 0.0], [NAN, INF]]]),
+                 np.array([1]), np.array([1])), {1: [[[0.5, -0.5], [0.0, 0.0]]]}),
         KinkCase("sparse_categorical_crossentropy", "logit -inf beside the class", (np.array(1), np.array([-INF, 2.0])),
                  {1: [0.0, 0.0]}, {"from_logits": True}),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,6 +123,30 @@ def _segment_sum(x: Array, segments: Array, num_segments: int) -> Array:
     total = np.zeros(num_segments, np.int64 if x.dtype == bool else x.dtype)
     np.add.at(total, segments, x)
     return total
+
+
+def _step(state: Array, x: Array) -> Array:
+    return 0.5 * state * x - state + x
+
+
+def _scan(step: Callable[[Array, Array], Array], state: Array, xs: Array) -> Array:
+    states = np.zeros((len(xs), *np.shape(state)))
+    for index, x in enumerate(xs):
+        state = states[index] = step(state, x)
+    return states
+
+
+def _ctc_loss(labels: Array, logits: Array, label_length: Array, logit_length: Array, blank: int = 0) -> Array:
+    """Go through all alignments, one by one."""
+    losses = []
+    for row, (count, steps) in enumerate(zip(label_length, logit_length, strict=True)):
+        log_q, total = _log_softmax(logits[row, :steps]), -INF
+        for path in itertools.product(range(logits.shape[-1]), repeat=int(steps)):
+            merged = [label for label, _ in itertools.groupby(path) if label != blank]
+            if merged == list(labels[row, :count]):
+                total = np.logaddexp(total, sum((log_q[t, label] for t, label in enumerate(path)), 0.0))
+        losses.append(-total)
+    return np.array(losses)
 
 
 def _multiply_no_nan(weight: Array, x: Array) -> Array:
@@ -323,10 +348,30 @@ def _composed() -> Iterator[OperationCase]:
             "binary_crossentropy", f"from_logits {from_logits}", (SIMPLEX, output), _binary_crossentropy,
             {"from_logits": from_logits}, smooth=(0, 1),
         )  # fmt: skip
+    yield from _sequences()
     scores = np.array([[0.1, 0.9, 0.5, 0.5], [0.5, 0.5, 0.5, 0.0], [NAN, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0]])
     for k in (1, 2, 3):
         chosen = (np.array([2, 1, 0, 1]), scores)
         yield OperationCase("in_top_k", f"k {k}", chosen, _in_top_k, {"k": k}, result="bool")
+
+
+def _sequences() -> Iterator[OperationCase]:
+    state, xs = SMOOTH[0], np.stack([SMOOTH[1], OTHER[0], OTHER[1]])
+    yield OperationCase("scan", "vectors", (_step, state, xs), _scan, smooth=(1, 2))
+    yield OperationCase("scan", "one step", (_step, state, xs[:1]), _scan, smooth=(1, 2))
+    yield OperationCase("scan", "no step", (_step, state, xs[:0]), _scan)
+    labels = np.array([[1, 2, 0], [1, 1, 2], [2, 0, 0], [2, 1, 2], [1, 0, 0]])
+    logits = np.random.default_rng(2).normal(size=(5, 4, 3))
+    lengths = np.array([2, 2, 1, 3, 0]), np.array([4, 3, 1, 4, 2])
+    sequences = (labels, logits, *lengths)
+    yield OperationCase("ctc_loss", "several lengths", sequences, _ctc_loss, smooth=(1,))
+    last = (2 - labels, logits, *lengths)
+    yield OperationCase("ctc_loss", "blank is the last class", last, _ctc_loss, {"blank": 2}, smooth=(1,))
+    impossible = (labels, logits, np.array([2, 2, 1, 3, 0]), np.array([1, 2, 0, 2, 0]))
+    yield OperationCase("ctc_loss", "impossible alignments", impossible, _ctc_loss)
+    far = (labels, 1e4 * np.sign(logits), *lengths)
+    yield OperationCase("ctc_loss", "far logits", far, _ctc_loss)
+    yield OperationCase("ctc_loss", "no labels", (labels[:, :0], logits, 0 * lengths[0], lengths[1]), _ctc_loss)
 
 
 def operation_cases() -> list[OperationCase]:
