@@ -94,7 +94,7 @@ def _sums(
         weights = K.cast(align_weights(sample_weight, shape), K.dtype(y_pred))
         within = sample_weight.ndim > apart and any(size != 1 for size in tuple(weights.shape)[apart:])
         inside, outside = (weights, None) if within else (None, sample_weight)
-    present = None if mask is None else K.broadcast_to(align_weights(mask, shape, "mask") != 0, shape)
+    present = None if mask is None else K.broadcast_to(K.cast(align_weights(mask, shape, "mask"), "bool"), shape)
     if inside is not None:
         inside = K.broadcast_to(inside, shape)
         present = inside != 0 if present is None else present & (inside != 0)
