@@ -127,8 +127,9 @@ class AUC(Metric):
             shape += (self._labels(like),)
         like = beside(like)
         dtype = sum_dtype(like, self.dtype)
-        zero, count = zeros(like, dtype, shape), zeros(like, COUNT, shape)
-        return AUCState(K.asarray(self.thresholds, dtype=dtype, like=like), count, count, zero, zero, zero, zero)
+        counts = [zeros(like, COUNT, shape) for _ in range(2)]
+        weights = [zeros(like, dtype, shape) for _ in range(4)]
+        return AUCState(K.asarray(self.thresholds, dtype=dtype, like=like), *counts, *weights)
 
     def _labels(self, like: Tensor) -> int:
         """Return the number of labels: as given, or that of a batch, or 1 before there is one."""
