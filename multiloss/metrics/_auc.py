@@ -1,42 +1,31 @@
-"""Area under the curve, from counts per score bucket.
-
-Each score falls into one of `T - 1` buckets between `T` thresholds, and the state counts positives and negatives in
-each: O(N log T) time, no tensor of N by T, and states merge by addition. Buckets run from the highest scores to the
-lowest, so that running sums are the numbers of true and false positives as the threshold falls.
-"""
+"""Area under the curve, from counts per score bucket, or exactly, from all scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from multiloss._boundary import align, arrive, as_floats
-from multiloss._errors import ArgumentError, LabelError, ShapeError, unknown_name
+from multiloss._boundary import arrive
+from multiloss._errors import ArgumentError, ShapeError, unknown_name
+from multiloss._tree import leaves
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
-from multiloss.interface import EPSILON, Backend
-from multiloss.losses._reduction import select
+from multiloss.interface import EPSILON
 from multiloss.metrics._base import Metric
-from multiloss.metrics._sums import COUNT, add, add_pairs, as_result, beside, run, sum_dtype, zeros
+from multiloss.metrics._buckets import (
+    BucketState,
+    Reading,
+    add_to_buckets,
+    binary_checked,
+    check_columns,
+    confusion,
+    init_buckets,
+    merge_buckets,
+)
+from multiloss.metrics._scores import ScoreState, read_scores, running_counts
+from multiloss.metrics._sums import as_result, beside, run, sum_dtype, zeros
 
 __all__ = ["AUC"]
-
-_NAN = float("nan")
-
-
-class AUCState(NamedTuple):
-    """What fell into each bucket, from the highest scores to the lowest: shape (T - 1,), or (T - 1, labels)."""
-
-    thresholds: Tensor
-    """The bucket borders, ascending: shape (T,). They never change."""
-    positives: Tensor
-    """How many positives arrived without a weight."""
-    negatives: Tensor
-    positive_weight: Tensor
-    """The sum of the weights of the other positives."""
-    positive_weight_low: Tensor
-    negative_weight: Tensor
-    negative_weight_low: Tensor
 
 
 def _choice(given: Any, choices: tuple[str, ...], what: str) -> str:
@@ -52,16 +41,22 @@ class AUC(Metric):
     """Area under the ROC curve, the precision-recall curve or the precision-recall-gain curve, for binary labels.
 
     The curve is evaluated at `num_thresholds` thresholds, so its area is an approximation: scores between two
-    neighbouring thresholds are not told apart. Labels are 0 and 1, or -1 and 1.
+    neighbouring thresholds are not told apart. With `num_thresholds=None` it is evaluated at every score and exact,
+    ties and weights included: the area under ROC is scikit-learn's `roc_auc_score`, that under PR its
+    `average_precision_score`. Labels are 0 and 1, or -1 and 1.
+
+    The exact one keeps every score: its state grows with each batch, so that it cannot be carried through `lax.scan`,
+    whose states keep their shapes, and `jax.jit` compiles again for each length. Take batches in outside a trace.
 
     Shapes: labels `(...)` and scores `(...)`, all alike; `(N, labels)` with `multi_label`. Weights and mask align on the
     leading axes.
 
     Args:
-        num_thresholds: how many, evenly spaced from 0 to 1; at least 2.
+        num_thresholds: how many, evenly spaced from 0 to 1; at least 2. None: one for each score, exactly.
         curve: `"ROC"`, `"PR"` or `"PRGAIN"`.
         summation_method: `"interpolation"` (trapezoids; for PR true and false positives are interpolated and not the
-            precision), `"minoring"` (the lower end of each step) or `"majoring"` (the higher end).
+            precision, and the exact area takes the precision at each score, as average precision does), `"minoring"`
+            (the lower end of each step) or `"majoring"` (the higher end).
         name: shown in logs. Default: `"auc"`.
         dtype: of the result. Default: that of the first `y_pred`, at least float32.
         thresholds: some in [0, 1], in place of evenly spaced ones; a first below 0 and a last above 1 are added.
@@ -85,7 +80,7 @@ class AUC(Metric):
 
     def __init__(
         self,
-        num_thresholds: int = 200,
+        num_thresholds: int | None = 200,
         curve: str = "ROC",
         summation_method: str = "interpolation",
         name: str | None = None,
@@ -101,7 +96,7 @@ class AUC(Metric):
         self.summation_method = _choice(summation_method, ("interpolation", "minoring", "majoring"), "summation method")
         self._inner = _inner_thresholds(num_thresholds, thresholds)
         self._given_thresholds = thresholds is not None
-        self.num_thresholds = len(self._inner) + 2
+        self.num_thresholds = None if self._inner is None else len(self._inner) + 2
         self.multi_label = bool(multi_label)
         self.label_weights = None if label_weights is None else tuple(float(each) for each in label_weights)
         if num_labels is not None and not multi_label:
@@ -115,21 +110,20 @@ class AUC(Metric):
         self.from_logits = bool(from_logits)
 
     @property
-    def thresholds(self) -> list[float]:
-        """The thresholds, ascending, with one below 0 and one above 1."""
-        return [-EPSILON, *self._inner, 1.0 + EPSILON]
+    def thresholds(self) -> list[float] | None:
+        """The thresholds, ascending, with one below 0 and one above 1; None if every score is one."""
+        return None if self._inner is None else [-EPSILON, *self._inner, 1.0 + EPSILON]
+
+    @property
+    def _reading(self) -> Reading:
+        return Reading(self.from_logits, label_weights=None if self.multi_label else self.label_weights)
 
     # ── The pure core ───────────────────────────────────────────────────────────────────────────────────────
 
-    def init(self, like: Tensor = None) -> AUCState:
-        shape: tuple[int, ...] = (self.num_thresholds - 1,)
-        if self.multi_label:
-            shape += (self._labels(like),)
-        like = beside(like)
-        dtype = sum_dtype(like, self.dtype)
-        counts = [zeros(like, COUNT, shape) for _ in range(2)]
-        weights = [zeros(like, dtype, shape) for _ in range(4)]
-        return AUCState(K.asarray(self.thresholds, dtype=dtype, like=like), *counts, *weights)
+    def init(self, like: Tensor = None) -> BucketState | ScoreState:
+        if self.thresholds is None:
+            return ScoreState()
+        return init_buckets(self.thresholds, like, self.dtype, (self._labels(like),) if self.multi_label else ())
 
     def _labels(self, like: Tensor) -> int:
         """Return the number of labels: as given, or that of a batch, or 1 before there is one."""
@@ -141,13 +135,13 @@ class AUC(Metric):
 
     def update(
         self,
-        state: AUCState,
+        state: BucketState | ScoreState,
         /,
         y_true: TensorLike,
         y_pred: TensorLike,
         sample_weight: TensorLike = None,
         mask: TensorLike = None,
-    ) -> AUCState:
+    ) -> BucketState | ScoreState:
         """Return the state after one more batch.
 
         Raises:
@@ -156,37 +150,54 @@ class AUC(Metric):
             LabelError: for a label that is not 0 or 1 (nor -1 and 1), likewise.
             MixedBackendsError: for tensors of two frameworks.
         """
-        backend, tensors = arrive(*state, y_true, y_pred, sample_weight, mask)
-        batch = tensors[len(state) :]
+        held = leaves(state)
+        backend, tensors = arrive(*held, y_true, y_pred, sample_weight, mask)
+        batch = tensors[len(held) :]
         self._check_shape(state, tuple(batch[1].shape))
-        updated: AUCState = backend.run(
-            _add_to_buckets,
-            *tensors,
-            checked=_values_checked(backend, batch, self.from_logits),
-            label_weights=None if self.multi_label else self.label_weights,
-            from_logits=self.from_logits,
+        reading = self._reading
+        checked = binary_checked(backend, batch, reading)
+        if isinstance(state, BucketState):
+            counted: BucketState = backend.run(add_to_buckets, *tensors, checked=checked, reading=reading)
+            return counted
+        kept = backend.run(
+            read_scores,
+            *batch,
+            checked=checked,
+            reading=reading,
+            dtype=sum_dtype(batch[1], self.dtype),
+            by_column=self.multi_label,
         )
-        return updated
+        return ScoreState(*((*before, new) for before, new in zip(state, kept, strict=True)))
 
-    def _check_shape(self, state: AUCState, shape: tuple[int, ...]) -> None:
+    def _check_shape(self, state: BucketState | ScoreState, shape: tuple[int, ...]) -> None:
         if self.multi_label:
-            labels = int(state.positives.shape[-1])
-            if len(shape) != 2 or shape[-1] != labels:
-                raise ShapeError(f"y_pred has shape {shape}. Expected (N, {labels}), as multi_label=True asks for.")
+            seen = state.positives if isinstance(state, BucketState) else state.scores[0] if state.scores else None
+            labels = int(seen.shape[-1]) if seen is not None else self.num_labels or len(self.label_weights or ())
+            check_columns(shape, labels or (shape[-1] if shape else 1), "multi_label=True")
         elif self.label_weights is not None and (not shape or shape[-1] != len(self.label_weights)):
             raise ShapeError(
                 f"y_pred has shape {shape}, and there are {len(self.label_weights)} label_weights. "
                 "Expected one for each entry of the last axis."
             )
 
-    def merge(self, a: AUCState, b: AUCState, /) -> AUCState:
-        merged: AUCState = run(_merge, *a, *b)
+    def merge(self, a: BucketState | ScoreState, b: BucketState | ScoreState, /) -> BucketState | ScoreState:
+        if isinstance(a, ScoreState):
+            return ScoreState(*(of_a + of_b for of_a, of_b in zip(a, b, strict=True)))
+        merged: BucketState = run(merge_buckets, *a, *b)
         return merged
 
-    def compute(self, state: AUCState, /) -> Tensor:
+    def compute(self, state: BucketState | ScoreState, /) -> Tensor:
+        if isinstance(state, ScoreState):
+            if not state.scores:
+                like = beside()
+                return zeros(like, self.dtype or sum_dtype(like, None))
+            tensors = leaves(state)
+        else:
+            tensors = list(state)
         return run(
             _area,
-            *state,
+            *tensors,
+            exact=isinstance(state, ScoreState),
             curve=self.curve,
             summation_method=self.summation_method,
             multi_label=self.multi_label,
@@ -204,152 +215,62 @@ class AUC(Metric):
             "label_weights": None if self.label_weights is None else list(self.label_weights),
             "from_logits": self.from_logits,
         }
-        return config | {"thresholds": list(self._inner)} if self._given_thresholds else config
+        return config | {"thresholds": list(self._inner or ())} if self._given_thresholds else config
 
 
-def _inner_thresholds(number: int, given: Sequence[float] | None) -> list[float]:
-    """Return the thresholds strictly between the added ends, ascending."""
-    if not isinstance(number, int) or isinstance(number, bool) or number < 2:
-        raise ArgumentError(f"num_thresholds={number!r} is not allowed. Expected a whole number of at least 2.")
-    if given is None:
+def _inner_thresholds(number: int | None, given: Sequence[float] | None) -> list[float] | None:
+    """Return the thresholds strictly between the added ends, ascending; None if every score is to be one."""
+    if number is None and given is None:
+        return None
+    if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 2):
+        raise ArgumentError(
+            f"num_thresholds={number!r} is not allowed. Expected a whole number of at least 2, or None."
+        )
+    if given is None and number is not None:
         return [(i + 1) / (number - 1) for i in range(number - 2)]
+    given = list(given or ())
     inner = sorted(float(each) for each in given)
     if not all(0 <= each <= 1 for each in inner):
-        raise ArgumentError(f"thresholds={list(given)} are not allowed. Expected numbers in [0, 1].")
+        raise ArgumentError(f"thresholds={given} are not allowed. Expected numbers in [0, 1].")
     if number not in (200, len(inner) + 2):
-        raise ArgumentError(
-            f"num_thresholds={number} cannot act beside thresholds={list(given)}. Leave one of them out."
-        )
+        raise ArgumentError(f"num_thresholds={number} cannot act beside thresholds={given}. Leave one of them out.")
     return inner
-
-
-# ── Counting ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _unusable(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where labels and where predictions have no meaning."""
-    minus, zero = y_true == -1, y_true == 0
-    # Where 0 and -1 meet it cannot be known what -1 stands for.
-    return ~(zero | (y_true == 1) | minus) | (minus & K.any(zero)), ~((y_pred >= 0) & (y_pred <= 1))
-
-
-def _values_checked(backend: Backend, batch: list[Tensor], from_logits: bool) -> bool:
-    """Check labels and predictions that count, if their values are at hand, and tell whether they were."""
-    if not all(each is None or backend.has_values(each) for each in batch):
-        return False
-    labels, scores, weights, counts = (None if each is None else backend.to_numpy(each) for each in batch)
-    labels, scores = align(labels, scores)
-    computed = select(weights, counts, tuple(scores.shape), "float32").computed
-    if computed is not None:
-        labels, scores = K.where(computed, labels, 1), K.where(computed, scores, 0)
-    bad_labels, bad_scores = _unusable(labels, scores)
-    bad_scores = K.isnan(as_floats(scores)) if from_logits else bad_scores
-    if bad_labels.any():
-        at = tuple(int(axis[0]) for axis in bad_labels.nonzero())
-        raise LabelError(
-            f"y_true[{', '.join(map(str, at))}] is {labels[at]}. Expected labels that are all 0 or 1, or all -1 or 1. "
-            "Re-encode them (one column per class for several classes), or leave entries out with mask=."
-        )
-    if bad_scores.any():
-        at = tuple(int(axis[0]) for axis in bad_scores.nonzero())
-        raise ArgumentError(
-            f"y_pred[{', '.join(map(str, at))}] is {scores[at]}. Expected "
-            + ("logits." if from_logits else "probabilities in [0, 1]. Pass from_logits=True for logits.")
-        )
-    return True
-
-
-def _add_to_buckets(
-    *tensors: Tensor, checked: bool, label_weights: tuple[float, ...] | None, from_logits: bool
-) -> AUCState:
-    """Return the state after one more batch; pure and traced."""
-    state, (y_true, y_pred, sample_weight, mask) = AUCState(*tensors[:-4]), tensors[-4:]
-    dtype = K.dtype(state.thresholds)
-    y_pred = as_floats(y_pred, dtype)
-    y_true, y_pred = align(y_true if K.is_floating(y_true) else K.cast(y_true, "int64"), y_pred)
-    y_pred = K.cast(K.sigmoid(y_pred) if from_logits else y_pred, dtype)
-    weights, counted, computed = select(sample_weight, mask, tuple(y_pred.shape), dtype)
-    if computed is not None:
-        y_true, y_pred = K.where(computed, y_true, 1), K.where(computed, y_pred, 0.0)
-    poison = None
-    if not checked:
-        bad_labels, bad_scores = _unusable(y_true, y_pred)
-        poison = K.where(K.any(bad_labels | bad_scores), _NAN, K.zeros_like(y_pred, dtype))
-        poison = K.sum(poison) if y_pred.shape[0] else None
-    if label_weights is not None:
-        per_label = K.reshape(
-            K.asarray(list(label_weights), dtype=dtype, like=y_pred), (1,) * (y_pred.ndim - 1) + (-1,)
-        )
-        per_label = K.broadcast_to(per_label, tuple(y_pred.shape))
-        weights = per_label if weights is None else weights * per_label
-        weights = weights if counted is None else K.where(counted, weights, 0.0)
-
-    shape = tuple(state.positives.shape)
-    buckets = shape[0]
-    above = K.searchsorted(state.thresholds, K.reshape(y_pred, (-1,)), side="left")
-    bucket = K.clip(buckets - above, 0, buckets - 1)
-    size = buckets
-    if len(shape) == 2:
-        labels = K.reshape(K.arange(shape[1], dtype=K.dtype(bucket), like=bucket), (1, shape[1]))
-        bucket = K.reshape(K.reshape(bucket, (-1, shape[1])) * shape[1] + labels, (-1,))
-        size = buckets * shape[1]
-    positive = K.reshape(y_true > 0, (-1,))
-
-    def histogram(x: Tensor) -> Tensor:
-        return K.reshape(K.segment_sum(x, bucket, size), shape)
-
-    positives, negatives, *pairs = state[1:]
-    if weights is None:
-        present = K.ones_like(positive, "bool") if counted is None else K.reshape(counted, (-1,))
-        count = K.dtype(positives)
-        positives = positives + K.cast(histogram(K.cast(positive & present, count)), count)
-        negatives = negatives + K.cast(histogram(K.cast(~positive & present, count)), count)
-    else:
-        weights = K.reshape(weights, (-1,))
-        pairs[:2] = add(pairs[0], pairs[1], histogram(K.where(positive, weights, 0.0)))
-        pairs[2:] = add(pairs[2], pairs[3], histogram(K.where(positive, 0.0, weights)))
-    if poison is not None:
-        pairs[0] = pairs[0] + poison
-    return AUCState(state.thresholds, positives, negatives, *pairs)
-
-
-def _merge(*tensors: Tensor) -> AUCState:
-    half = len(tensors) // 2
-    a, b = AUCState(*tensors[:half]), AUCState(*tensors[half:])
-    return AUCState(
-        a.thresholds,
-        a.positives + b.positives,
-        a.negatives + b.negatives,
-        *add_pairs(a.positive_weight, a.positive_weight_low, b.positive_weight, b.positive_weight_low),
-        *add_pairs(a.negative_weight, a.negative_weight_low, b.negative_weight, b.negative_weight_low),
-    )
 
 
 # ── Curves ──────────────────────────────────────────────────────────────────────────────────────────────────────
 # True and false positives as the threshold falls, from none to all of them.
 
 
-def _running_total(counts: Tensor, weights: Tensor) -> Tensor:
-    totals = K.cast(K.cumsum(counts, 0), K.dtype(weights)) + K.cumsum(weights, 0)
-    return K.concatenate([K.zeros_like(totals[:1]), totals], 0)
+def _exact_counts(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return true and false positives at each score; a column for each label."""
+    batches = len(tensors) // 4
+    parts = [list(tensors[at * batches : (at + 1) * batches]) for at in range(4)]
+    dtype = "float64" if any(K.dtype(each) == "float64" for each in parts[0]) else "float32"
+    parts[0], parts[3] = ([K.cast(each, dtype) for each in parts[at]] for at in (0, 3))
+    whole = [K.concatenate(each) for each in parts]
+    if whole[0].ndim == 1:
+        return running_counts(*whole)
+    columns = [running_counts(*(each[:, column] for each in whole)) for column in range(whole[0].shape[1])]
+    return K.stack([tp for tp, _ in columns], 1), K.stack([fp for _, fp in columns], 1)
 
 
 def _area(
     *tensors: Tensor,
+    exact: bool,
     curve: str,
     summation_method: str,
     multi_label: bool,
     label_weights: tuple[float, ...] | None,
     dtype: DType | None,
 ) -> Tensor:
-    state = AUCState(*tensors)
-    tp = _running_total(state.positives, state.positive_weight + state.positive_weight_low)
-    fp = _running_total(state.negatives, state.negative_weight + state.negative_weight_low)
-    if curve == "PR" and summation_method == "interpolation":
+    tp, fp = _exact_counts(*tensors) if exact else confusion(BucketState(*tensors))[:2]
+    if curve == "PR" and summation_method == "interpolation" and not exact:
         steps = _interpolated_precision(tp, fp)
     else:
         x, y = {"ROC": _roc, "PR": _precision_recall, "PRGAIN": _precision_recall_gain}[curve](tp, fp)
-        steps = (x[1:] - x[:-1]) * _heights(y[:-1], y[1:], summation_method)
+        average_precision = curve == "PR" and summation_method == "interpolation"
+        heights = y[1:] if average_precision else _heights(y[:-1], y[1:], summation_method)
+        steps = (x[1:] - x[:-1]) * heights
     value = K.sum(steps, 0)
     if multi_label and label_weights is None:
         value = K.mean(value)

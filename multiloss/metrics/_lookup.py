@@ -56,6 +56,8 @@ lookup = MetricLookup(
             *("MeanSquaredError", "MeanSquaredLogarithmicError", "Metric", "Poisson", "RootMeanSquaredError"),
             *("SparseCategoricalAccuracy", "SparseCategoricalCrossentropy", "SparseTopKCategoricalAccuracy"),
             *("SquaredHinge", "Sum", "TopKCategoricalAccuracy"),
+            *("FalseNegatives", "FalsePositives", "Precision", "PrecisionAtRecall", "Recall", "RecallAtPrecision"),
+            *("SensitivityAtSpecificity", "SpecificityAtSensitivity", "TrueNegatives", "TruePositives"),
         }
     ),
     functions_first=False,

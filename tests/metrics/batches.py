@@ -14,8 +14,21 @@ PER_SAMPLE_CLASSES = [
     for name in metrics.__all__
     if isinstance(getattr(metrics, name), type) and name not in (*TAKES_VALUES, "Metric", "MeanMetricWrapper")
 ]
+TOTALS = ("Sum", "TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives")
+"""They grow with every batch."""
 CLASSES = [*TAKES_VALUES, *PER_SAMPLE_CLASSES]
-OPTIONS: dict[str, dict[str, Any]] = {"TopKCategoricalAccuracy": {"k": 2}, "SparseTopKCategoricalAccuracy": {"k": 2}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "TopKCategoricalAccuracy": {"k": 2},
+    "SparseTopKCategoricalAccuracy": {"k": 2},
+    **{
+        name: {"thresholds": 0.3}
+        for name in ("TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives", "Precision", "Recall")
+    },
+    "SensitivityAtSpecificity": {"specificity": 0.4},
+    "SpecificityAtSensitivity": {"sensitivity": 0.4},
+    "PrecisionAtRecall": {"recall": 0.4},
+    "RecallAtPrecision": {"precision": 0.3},
+}
 
 
 def make(name: str, **options: Any) -> Metric:
