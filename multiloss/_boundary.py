@@ -131,10 +131,11 @@ def as_labels(labels: Tensor) -> Tensor:
         require_real(labels)
         return owner.cast(labels, "int32") if owner.dtype(labels) == "bool" else labels
     indices = owner.cast(labels, "int64")
-    return owner.where(owner.cast(indices, owner.dtype(labels)) == labels, indices, _NO_CLASS)
+    return owner.where(owner.cast(indices, owner.dtype(labels)) == labels, indices, NO_CLASS)
 
 
-_NO_CLASS = -(2**31)
+NO_CLASS = -(2**31)
+"""What `as_labels` makes of a number that is not whole."""
 
 
 # ── Shapes ──────────────────────────────────────────────────────────────────────────────────────────────────────

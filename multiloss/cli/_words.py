@@ -11,6 +11,8 @@ TARGETS = {
     "probability": "0 or 1, or probabilities between",
     "one-hot": "one-hot or soft labels",
     "class index": "class indices, 0 to C - 1",
+    "class index sequence": "sequences of class indices, padded with blanks",
+    "id": "identities, any integers",
 }
 """What `y_true` holds."""
 
@@ -21,6 +23,8 @@ PREDICTIONS = {
     "probability or logit": "probabilities",
     "distribution or logits": "class probabilities",
     "label": "predicted labels",
+    "logits": "logits",
+    "embedding": "embeddings of length 1",
 }
 """What `y_pred` holds, by default."""
 

@@ -9,18 +9,33 @@
 Every name that Keras 2, tf.keras or Keras 3 accepts for these losses is an attribute here and works in `get`.
 """
 
-from multiloss.losses import _crossentropy, _focal, _hinge, _regression, _similarity
+from multiloss.losses import (
+    _crossentropy,
+    _focal,
+    _hinge,
+    _metric_learning,
+    _regression,
+    _segmentation,
+    _sequence,
+    _similarity,
+)
 from multiloss.losses._base import Loss, LossFunctionWrapper
 from multiloss.losses._crossentropy import *
 from multiloss.losses._focal import *
 from multiloss.losses._hinge import *
 from multiloss.losses._lookup import deserialize, get, serialize
+from multiloss.losses._metric_learning import *
 from multiloss.losses._regression import *
+from multiloss.losses._segmentation import *
+from multiloss.losses._sequence import *
 from multiloss.losses._similarity import *
 
 __all__ = ["Loss", "LossFunctionWrapper", "deserialize", "get", "serialize"]
 __all__ += _crossentropy.__all__
 __all__ += _focal.__all__
 __all__ += _hinge.__all__
+__all__ += _metric_learning.__all__
 __all__ += _regression.__all__
+__all__ += _segmentation.__all__
+__all__ += _sequence.__all__
 __all__ += _similarity.__all__

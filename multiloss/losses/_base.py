@@ -99,10 +99,13 @@ class Loss:
         >>> float((first[0] + second[0]) / (first[1] + second[1])) == float(mse([[1.0], [2.0], [3.0]], [[0.0], [0.0], [0.0]]))
         True
         """
-        if self.reduction == "none":
-            raise ArgumentError("partial() adds values up, and reduction='none' does not. Choose another reduction.")
+        self._require_sum()
         total, weight = self._run(y_true, y_pred, sample_weight, mask, parts=True)
         return total, weight
+
+    def _require_sum(self) -> None:
+        if self.reduction == "none":
+            raise ArgumentError("partial() adds values up, and reduction='none' does not. Choose another reduction.")
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return one value per sample."""
@@ -220,15 +223,38 @@ class LossFunctionWrapper(Loss):
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return self.fn(y_true, y_pred, **self._bound)
 
+    def __call__(
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike = None,
+        mask: TensorLike = None,
+        **operands: TensorLike,
+    ) -> Tensor:
+        """Return the reduced loss; see `Loss`. `operands` are the function's parameters that hold one batch's tensors."""
+        return self._run(y_true, y_pred, sample_weight, mask, parts=False, **operands)
+
     def partial(
-        self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike = None, mask: TensorLike = None
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike = None,
+        mask: TensorLike = None,
+        **operands: TensorLike,
     ) -> tuple[Tensor, Tensor]:
+        """Return `(total, weight)` of a part of a batch; see `Loss`.
+
+        Raises:
+            ArgumentError: with reduction `"none"`, or if the samples of a batch are compared with each other.
+        """
         if self._spec is not None and not self._spec.samplewise:
             raise ArgumentError(
                 f"{self._spec.name} compares the samples of a batch with each other, so the parts of a batch do not add up "
                 "to the whole. Compute it on the whole batch."
             )
-        return super().partial(y_true, y_pred, sample_weight, mask)
+        self._require_sum()
+        total, weight = self._run(y_true, y_pred, sample_weight, mask, parts=True, **operands)
+        return total, weight
 
     def _run(
         self,
@@ -241,6 +267,10 @@ class LossFunctionWrapper(Loss):
         **operands: TensorLike,
     ) -> Any:
         spec, bound = self._spec, self._bound
+        if operands and not operands.keys() <= set(() if spec is None else spec.operands) - {"mask"}:
+            raise TypeError(
+                f"{type(self).__name__} takes y_true, y_pred, sample_weight and mask, and got {[*operands]} too."
+            )
         if spec is None:
             return super()._run(y_true, y_pred, sample_weight, mask, parts=parts)
         if sample_weight is None and mask is None and self.dtype is None and spec.shortcut:

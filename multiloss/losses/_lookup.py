@@ -19,7 +19,17 @@ lookup = Lookup(
                 "CategoricalCrossentropy",
                 "CategoricalFocalCrossentropy",
             ),
-            *("CategoricalHinge", "CosineSimilarity", "Hinge", "Huber", "KLDivergence", "LogCosh", "Loss"),
+            *(
+                "CTC",
+                "CategoricalHinge",
+                "Circle",
+                "CosineSimilarity",
+                "Hinge",
+                "Huber",
+                "KLDivergence",
+                "LogCosh",
+                "Loss",
+            ),
             *("LossFunctionWrapper", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError"),
             *("MeanSquaredLogarithmicError", "Poisson", "SparseCategoricalCrossentropy", "SquaredHinge"),
         }
