@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, ParamSpec
 
-from multiloss._boundary import align, align_weights, as_floats, normalize_axis
+from multiloss._boundary import align, align_weights, as_floats, normalize_axis, require_real
 from multiloss._errors import ArgumentError
 from multiloss._typing import DType, Tensor
 from multiloss.dispatch import K
@@ -82,6 +82,7 @@ def _sums(
 ) -> _Sums:
     """Return both sums over `axis`, and how the values that they give are weighted."""
     y_true, y_pred = align(y_true, as_floats(y_pred, dtype))
+    require_real(y_true)
     y_true = K.cast(y_true, K.dtype(y_pred))
     shape = tuple(y_pred.shape)
     axes = _axes(parameters.get("axis"), len(shape))
@@ -92,7 +93,8 @@ def _sums(
     if sample_weight is not None:
         # Weights of the axes that stay in front weigh values; weights that reach into the sums weigh elements.
         weights = K.cast(align_weights(sample_weight, shape), K.dtype(y_pred))
-        within = sample_weight.ndim > apart and any(size != 1 for size in tuple(weights.shape)[apart:])
+        # Where the batch is summed over, any weight per sample does, also that of a batch of one.
+        within = sample_weight.ndim > apart and (not apart or any(size != 1 for size in tuple(weights.shape)[apart:]))
         inside, outside = (weights, None) if within else (None, sample_weight)
     present = None if mask is None else K.broadcast_to(K.cast(align_weights(mask, shape, "mask"), "bool"), shape)
     if inside is not None:

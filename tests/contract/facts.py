@@ -12,6 +12,15 @@ from multiloss.testing import example, public_loss_classes, public_losses, varia
 FUNCTIONS = sorted(public_losses())
 CLASSES = sorted(public_loss_classes())
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none")
+SAMPLEWISE = [name for name in FUNCTIONS if spec_of(public_losses()[name]).event in ("mean", "joint")]
+"""The losses whose function returns one value per sample, over the axes before the last."""
+SAMPLEWISE_CLASSES = [
+    name for name in CLASSES if spec_of(public_loss_classes()[name]().fn).event in ("mean", "joint", "row")
+]
+INTERACTING = [name for name in CLASSES if not spec_of(public_loss_classes()[name]().fn).samplewise]
+"""The losses that compare the samples of a batch with each other: copies and parts of a batch give other values."""
+RATIOS = [name for name in CLASSES if spec_of(public_loss_classes()[name]().fn).event == "ratio"]
+"""The losses that are a ratio of sums over the batch: parts add up, but no sample has a value of its own."""
 VARIANTS = [(name, parameters) for name in FUNCTIONS for parameters in variants(spec_of(public_losses()[name]))]
 
 

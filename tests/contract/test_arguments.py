@@ -9,6 +9,8 @@ from multiloss.testing import PARAMETER_VALUES
 from tests.contract.facts import CLASSES, FUNCTIONS, data, function, loss_class, spec
 
 PARAMETERS = [(name, key) for name in FUNCTIONS for key in spec(name).defaults]
+ON_OTHER_DATA = {("ctc", "blank"), ("ctc", "zero_infinity")}
+"""What acts on other labels, or where there is no alignment, only: see tests/losses/test_ctc.py."""
 OUTSIDE = {
     "axis": ["last", 0.5, None, True],
     "from_logits": [None, "yes", 1],
@@ -17,11 +19,21 @@ OUTSIDE = {
     "delta": [0, -1.0, "big", None],
     "gamma": [-1.0, "strong", None],
     "ignore_class": ["none", 0.5],
+    "blank": [-1, 0.5, None, True],
+    "margin": ["wide", None, True],
+    "remove_diagonal": [None, "yes", 1],
+    "zero_infinity": [None, "yes", 1],
     "alpha": ["half", None],
 }
 
 
 @pytest.mark.parametrize(("name", "key"), PARAMETERS)
+def test_every_parameter_has_values_to_test_it_with(name, key):
+    assert key in PARAMETER_VALUES, f"Add values other than {name}'s default to multiloss.testing.PARAMETER_VALUES."
+    assert any(value != spec(name).defaults[key] for value in PARAMETER_VALUES[key])
+
+
+@pytest.mark.parametrize(("name", "key"), [pair for pair in PARAMETERS if pair not in ON_OTHER_DATA])
 def test_every_parameter_can_change_the_result(name, key, backend, tensor, host):
     """Some parameters act beside another only (alpha beside apply_class_balancing): those get the other's value too."""
     others = [{}, *({other: values[0]} for other, values in PARAMETER_VALUES.items() if other in spec(name).defaults)]
@@ -52,7 +64,7 @@ def test_a_parameter_can_be_changed_later(name, key, backend, tensor, host):
     value = PARAMETER_VALUES[key][0]
     y_true, y_pred = (tensor(each) for each in data(name, (4, 4), **{key: value}))
     loss = loss_class(name)()
-    loss(y_true, y_pred)
+    loss(*(tensor(each) for each in data(name, (4, 4))))
     setattr(loss, key, value)
     np.testing.assert_array_equal(host(loss(y_true, y_pred)), host(loss_class(name)(**{key: value})(y_true, y_pred)))
     assert loss.get_config()[key] == value
@@ -61,7 +73,9 @@ def test_a_parameter_can_be_changed_later(name, key, backend, tensor, host):
 @pytest.mark.parametrize(("name", "key"), PARAMETERS)
 def test_a_value_outside_the_domain_is_refused(name, key):
     y_true, y_pred = data(name, (4, 4))
-    for value in OUTSIDE[key]:
+    for value in OUTSIDE.get(key, ["text"]):
+        if value is None and spec(name).defaults[key] is None:
+            continue
         with pytest.raises(_errors.ArgumentError, match=key):
             function(name)(y_true, y_pred, **{key: value})
         with pytest.raises(_errors.ArgumentError, match=key):

@@ -34,7 +34,7 @@ def test_what_does_not_count_reaches_nothing(name, garbage, how, backend, tensor
     assert not gradient[~KEPT].any()
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [name for name in CLASSES if spec(name).event != "row"])
 def test_steps_of_a_sequence_can_be_masked(name, backend, tensor):
     y_true, y_pred = data(name, (2, 3, 4))
     mask = np.array([[True, False, True], [False, True, True]])
@@ -57,7 +57,7 @@ def test_an_empty_batch_is_0_with_gradient_0(name, reduction, backend, tensor):
     for arguments in ((), (tensor(np.zeros(0, np.float32)),), (None, tensor(np.zeros(0, bool)))):
         value, gradient = value_and_gradient(loss, tensor(y_true[:0]), tensor(y_pred[:0]), *arguments)
         assert value == 0
-        assert gradient.shape == (0, 4)
+        assert gradient.shape == y_pred[:0].shape
 
 
 @pytest.mark.parametrize("reduction", REDUCING)

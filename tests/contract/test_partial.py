@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from multiloss import _errors, value_and_grad
 from multiloss.testing import public_loss_classes
-from tests.contract.facts import CLASSES, data
+from tests.contract.facts import CLASSES, INTERACTING, RATIOS, SAMPLEWISE_CLASSES, data
 
 SAMPLES = 8
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -29,7 +29,7 @@ def close(actual, expected, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [name for name in SAMPLEWISE_CLASSES if name not in INTERACTING])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=3)
 @given(edges=splits(), reduction=st.sampled_from(["sum_over_batch_size", "mean_with_sample_weight", "sum"]))
 def test_parts_add_up_to_the_whole(name, dtype, reduction, edges, backend, tensor, host, float64):
@@ -55,7 +55,7 @@ def test_parts_add_up_to_the_whole(name, dtype, reduction, edges, backend, tenso
     close(np.concatenate(gradients) / scale, host(expected_gradient), dtype)
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [name for name in CLASSES if name not in INTERACTING])
 def test_parts_without_weights_add_up_too(name, backend, tensor, host):
     y_true, y_pred = data(name, (6, 3))
     loss = public_loss_classes()[name]()
@@ -64,6 +64,25 @@ def test_parts_without_weights_add_up_too(name, backend, tensor, host):
     )
     whole = (host(first[0]) + host(second[0])) / (host(first[1]) + host(second[1]))
     close(whole, host(loss(tensor(y_true), tensor(y_pred))), "float32")
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_weighted_parts_of_a_ratio_add_up_in_value(name, backend, tensor, host):
+    y_true, y_pred = data(name, (6, 3))
+    weight = np.array([1.0, 2.0, 0.0, 0.5, 1.0, 3.0], np.float32)
+    loss = public_loss_classes()[name]()
+    parts = [
+        [host(each) for each in loss.partial(*(tensor(each[rows]) for each in (y_true, y_pred, weight)))]
+        for rows in (slice(None, 2), slice(2, 3), slice(3, None))
+    ]
+    whole = sum(total for total, _ in parts) / sum(size for _, size in parts)
+    close(whole, host(loss(*(tensor(each) for each in (y_true, y_pred, weight)))), "float32")
+
+
+@pytest.mark.parametrize("name", INTERACTING)
+def test_parts_are_refused_where_samples_are_compared_with_each_other(name, backend, tensor):
+    with pytest.raises(_errors.ArgumentError, match="do not add up to the whole"):
+        public_loss_classes()[name]().partial(*(tensor(each) for each in data(name)))
 
 
 def test_nothing_is_added_up_without_a_reduction():

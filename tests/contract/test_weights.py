@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from multiloss import _errors
 from multiloss.testing import assert_close, public_loss_classes
-from tests.contract.facts import CLASSES, REDUCTIONS, data, spec
+from tests.contract.facts import CLASSES, INTERACTING, REDUCTIONS, SAMPLEWISE_CLASSES, data, spec
 
 WEIGHT = np.array([1.0, 0.0, 2.0, 0.5, 0.0, 3.0], np.float32)
 MASK = np.array([True, True, False, True, False, True])
@@ -42,7 +42,7 @@ def test_a_mask_removes_a_sample(name, reduction, call):
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean_with_sample_weight"])
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [name for name in CLASSES if name not in INTERACTING])
 def test_a_weight_of_k_equals_k_copies(name, reduction, call):
     y_true, y_pred = data(name, (4, 3))
     copies = np.array([1, 3, 2, 1])
@@ -65,7 +65,7 @@ def test_no_weight_and_no_mask_is_ignored(name, reduction, call):
         assert not np.allclose(plain, changed, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [name for name in SAMPLEWISE_CLASSES if spec(name).event != "row"])
 def test_a_weight_per_sample_is_never_one_per_step(name, call):
     y_true, y_pred = data(name, (3, 3, 4))
     weight = np.array([1.0, 2.0, 4.0], np.float32)
@@ -104,7 +104,7 @@ def test_values_per_sample_can_each_have_a_weight(name, call):
     assert_close(call(loss, y_true[:, 0], y_pred[:, 0], WEIGHT), expected, "float32")
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [name for name in SAMPLEWISE_CLASSES if name not in INTERACTING])
 def test_the_denominators_are_what_the_reductions_say(name, call):
     y_true, y_pred = data(name)
     cls = public_loss_classes()[name]
