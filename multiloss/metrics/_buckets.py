@@ -106,7 +106,7 @@ def read_binary(
     return labels, scores, rows, selection
 
 
-def _unusable(labels: Tensor, scores: Tensor, rows: Tensor, reading: Reading) -> tuple[Tensor, Tensor]:
+def unusable(labels: Tensor, scores: Tensor, rows: Tensor, reading: Reading) -> tuple[Tensor, Tensor]:
     """Return where labels and where predictions have no meaning."""
     bad_scores = _unusable_scores(scores, reading.probabilities and not reading.from_logits)
     if reading.top_k is not None and reading.class_id is not None:  # the other classes matter too
@@ -125,7 +125,7 @@ def binary_checked(backend: Backend, batch: list[Tensor], reading: Reading) -> b
         return False
     y_true, y_pred, weights, mask = (None if each is None else backend.to_numpy(each) for each in batch)
     labels, scores, rows, _ = read_binary(y_true, y_pred, weights, mask, "float64", reading)
-    bad_labels, bad_scores = _unusable(labels, scores, rows, reading)
+    bad_labels, bad_scores = unusable(labels, scores, rows, reading)
     if bad_labels.any():
         at = _first(bad_labels)
         raise LabelError(
@@ -164,14 +164,14 @@ def add_to_buckets(*tensors: Tensor, checked: bool, reading: Reading) -> BucketS
     weights, counted, _ = selection
     poison = None
     if not checked:
-        bad_labels, bad_scores = _unusable(labels, scores, rows, reading)
+        bad_labels, bad_scores = unusable(labels, scores, rows, reading)
         poison = K.where(K.any(bad_labels | bad_scores), _NAN, K.zeros_like(state.positive_weight))
     if reading.top_k is not None:
         chosen = _highest(rows, reading.top_k)
         chosen = chosen if reading.class_id is None else chosen[..., reading.class_id]
         scores = K.where(chosen, scores, -_INF)
     scores = K.cast(K.sigmoid(scores) if reading.from_logits else scores, dtype)
-    weights = _with_label_weights(weights, counted, scores, reading.label_weights)
+    weights = with_label_weights(weights, counted, scores, reading.label_weights)
 
     shape = tuple(state.positives.shape)
     size = buckets = shape[0]
@@ -201,7 +201,7 @@ def add_to_buckets(*tensors: Tensor, checked: bool, reading: Reading) -> BucketS
     return BucketState(state.thresholds, positives, negatives, *pairs)
 
 
-def _with_label_weights(
+def with_label_weights(
     weights: Tensor, counted: Tensor, scores: Tensor, label_weights: tuple[float, ...] | None
 ) -> Tensor:
     if label_weights is None:

@@ -58,6 +58,7 @@ lookup = MetricLookup(
             *("SquaredHinge", "Sum", "TopKCategoricalAccuracy"),
             *("FalseNegatives", "FalsePositives", "Precision", "PrecisionAtRecall", "Recall", "RecallAtPrecision"),
             *("SensitivityAtSpecificity", "SpecificityAtSensitivity", "TrueNegatives", "TruePositives"),
+            *("BinaryIoU", "F1Score", "FBetaScore", "IoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU"),
         }
     ),
     functions_first=False,

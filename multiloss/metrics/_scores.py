@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from multiloss._typing import DType, Tensor
 from multiloss.dispatch import K
-from multiloss.metrics._buckets import Reading, _unusable, _with_label_weights, read_binary
+from multiloss.metrics._buckets import Reading, read_binary, unusable, with_label_weights
 
 _NAN = float("nan")
 
@@ -37,9 +37,9 @@ def read_scores(
     scores = K.cast(scores, dtype)
     poison = None
     if not checked:
-        bad_labels, bad_scores = _unusable(labels, scores, rows, reading)
+        bad_labels, bad_scores = unusable(labels, scores, rows, reading)
         poison = K.where(K.any(bad_labels | bad_scores), _NAN, K.zeros_like(scores))
-    weights = _with_label_weights(weights, counted, scores, reading.label_weights)
+    weights = with_label_weights(weights, counted, scores, reading.label_weights)
     if weights is not None:
         counts = K.zeros_like(scores, "int32")
     else:

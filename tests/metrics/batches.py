@@ -28,6 +28,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "SpecificityAtSensitivity": {"sensitivity": 0.4},
     "PrecisionAtRecall": {"recall": 0.4},
     "RecallAtPrecision": {"precision": 0.3},
+    "FBetaScore": {"average": "macro", "beta": 2.0},
+    "F1Score": {"average": "weighted"},
+    "IoU": {"num_classes": 4, "target_class_ids": [0, 2]},
+    "MeanIoU": {"num_classes": 4},
+    "BinaryIoU": {"threshold": 0.3},
+    "OneHotIoU": {"num_classes": 4, "target_class_ids": [1, 2]},
+    "OneHotMeanIoU": {"num_classes": 4},
 }
 
 
@@ -48,6 +55,6 @@ def batch_for(name: str, rows: int, seed: int = 0, classes: int = 4) -> list[Any
     if name.startswith("Sparse"):
         return [labels, scores]
     one_hot = np.eye(classes, dtype="float32")[labels]
-    if name == "Accuracy":
+    if name in ("Accuracy", "IoU", "MeanIoU"):
         return [labels, rng.integers(0, classes, rows)]
     return [one_hot, scores]
