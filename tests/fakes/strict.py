@@ -47,8 +47,10 @@ class StrictTensor:
 
     def __getitem__(self, index: Any) -> StrictTensor:
         parts = index if isinstance(index, tuple) else (index,)
-        if any(type(part) not in (int, slice) for part in parts):
+        if any(type(part) not in (int, slice, type(...)) for part in parts):
             raise TypeError(f"Only numbers and slices index a strict tensor, not {index!r}")
+        if ... not in parts and len(parts) != self.ndim:
+            raise IndexError(f"{index!r} leaves axes of {self.shape} out; write them or ...")
         return StrictTensor(self._array[index])
 
 
