@@ -39,7 +39,7 @@ class JaxBackend(Backend):
     full_precision = frozenset({jnp.dtype(jnp.float32), jnp.dtype(jnp.float64)})
 
     def __init__(self) -> None:
-        self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
+        self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     # ── Conversion and introspection ────────────────────────────────────────────────────────────────────────
 
@@ -223,10 +223,11 @@ class JaxBackend(Backend):
         for x in tensors:
             if isinstance(x, jax.core.Tracer):
                 return fn(*tensors, **static)
+        key = (fn, *static)
         try:
-            compiled = self._compiled[fn]
+            compiled = self._compiled[key]
         except KeyError:
-            compiled = self._compiled[fn] = jax.jit(fn, static_argnames=tuple(static))
+            compiled = self._compiled[key] = jax.jit(fn, static_argnames=tuple(static))
         return compiled(*tensors, **static)
 
 

@@ -78,6 +78,7 @@ _DOMAINS: Mapping[str, Domain] = {
         lambda value: _is_number(value) or (isinstance(value, (list, tuple)) and all(map(_is_number, value))),
         "a number, or one per class",
     ),
+    "beta": (lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
     "ignore_class": (lambda value: value is None or (_is_number(value) and value == int(value)), "an integer or None"),
     "margin": (_is_number, "a number"),
     "remove_diagonal": (lambda value: isinstance(value, bool), "True or False"),
@@ -137,7 +138,7 @@ class LossSpec:
         self.samples: Callable[..., Tensor] = functools.partial(_samples, self)
         self.reduced: Callable[..., Any] = functools.partial(_reduced, self)
         self.selected: Callable[..., tuple[Tensor, Selection]] = functools.partial(_selected, self)
-        self.settled: Callable[..., Any] = functools.partial(_settled, formula)
+        self.settled: Callable[..., Any] = functools.partial(_settled, self)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return all parameters by name; operands only if they are given.
@@ -312,13 +313,7 @@ def _selected(
         ignored = parameters.get("ignore_class")
         kept = None if ignored is None else y_true != ignored
     weighted = sample_weight is not None or mask is not None
-    if (
-        weighted
-        and y_pred.ndim == 1
-        and spec.event == "mean"
-        and any(each is not None and each.ndim for each in (sample_weight, mask))
-    ):
-        # (N,) targets and predictions are N samples of one value as soon as each has a weight of its own.
+    if _is_vector(spec, y_pred, parameters):
         y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
     if not weighted and kept is None:
         selection = _NO_SELECTION
@@ -354,11 +349,16 @@ def _reduced(
     return result if dtype is None else K.cast(result, dtype)
 
 
-def _settled(
-    formula: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, *, reduction: str, parts: bool, **parameters: Any
-) -> Any:
+def _is_vector(spec: LossSpec, y_pred: Tensor, parameters: Mapping[str, Any]) -> bool:
+    """Whether (N,) predictions are N samples of one value: then each has a weight and a value of its own."""
+    return y_pred.ndim == 1 and spec.event == "mean" and parameters.get("axis", -1) == -1
+
+
+def _settled(spec: LossSpec, y_true: Tensor, y_pred: Tensor, *, reduction: str, parts: bool, **parameters: Any) -> Any:
     """Do what `_reduced` does, for tensors that need nothing done to them and all count alike."""
-    values = formula(y_true, y_pred, **parameters)
+    if _is_vector(spec, y_pred, parameters):
+        y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
+    values = spec.formula(y_true, y_pred, **parameters)
     return partial(values, _NO_SELECTION, reduction) if parts else reduce(values, _NO_SELECTION, reduction)
 
 

@@ -78,15 +78,11 @@ def _add_to_sum(total: Tensor, low: Tensor, values: Tensor, sample_weight: Tenso
 def _add_samples(
     *tensors: Tensor,
     selected: Callable[..., tuple[Tensor, Selection]],
-    per_value: bool,
     checked: bool,
     dtype: DType | None,
     parameters: tuple[tuple[str, Any], ...],
 ) -> MeanState:
     *state, y_true, y_pred, sample_weight, mask = tensors
-    if per_value and y_true.ndim == y_pred.ndim == 1:
-        # (N,) targets and predictions are N samples of one value: a batch counts by its length.
-        y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
     values, selection = selected(y_true, y_pred, sample_weight, mask, checked=checked, dtype=dtype, **dict(parameters))
     return add_values(MeanState(*state), values, selection)
 
@@ -304,7 +300,6 @@ class MeanMetricWrapper(Average):
                 *tensors[: len(state)],
                 *batch,
                 selected=spec.selected,
-                per_value=spec.event == "mean" and parameters.get("axis", -1) == -1,
                 checked=spec.labels_checked(backend, batch[0], batch[1], batch[2], batch[3], parameters),
                 dtype=dtype,
                 parameters=tuple(parameters.items()),
