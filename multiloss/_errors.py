@@ -64,7 +64,9 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> UnknownNameEr
     import difflib  # only for messages
 
     names = sorted(known)
-    folded = {candidate.casefold(): candidate for candidate in reversed(names)}
-    near = [folded[match] for match in difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.6)]
+    spellings: dict[str, list[str]] = {}
+    for each in names:
+        spellings.setdefault(each.casefold(), []).append(each)
+    near = [each for match in difflib.get_close_matches(str(name).casefold(), spellings) for each in spellings[match]]
     advice = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Expected one of: {', '.join(names)}."
     return UnknownNameError(f"Unknown {kind}: {name!r}. {advice}")
