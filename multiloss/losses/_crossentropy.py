@@ -15,11 +15,13 @@ __all__ = [
     "KLD",
     "BinaryCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
     "KLDivergence",
     "SparseCategoricalCrossentropy",
     "bce",
     "binary_crossentropy",
     "categorical_crossentropy",
+    "categorical_generalized_cross_entropy",
     "kl_divergence",
     "kld",
     "kullback_leibler_divergence",
@@ -123,6 +125,30 @@ def kl_divergence(y_true: Tensor, y_pred: Tensor) -> Tensor:
     return K.sum(y_true * K.log(y_true / y_pred), axis=-1)
 
 
+@loss(y_true="class index", y_pred="distribution", event="joint")
+def categorical_generalized_cross_entropy(y_true: Tensor, y_pred: Tensor, q: float = 0.5) -> Tensor:
+    """Between cross-entropy (q towards 0) and mean absolute error (q towards 1): robust to wrong labels.
+
+    Formula: `(1 - y_pred[y_true]^q) / q`. The gradient of a probability of exactly 0 is 0.
+
+    Shapes: class indices `(...)` or `(..., 1)` and probabilities `(..., C)` to `(...)`.
+
+    Args:
+        q: how robust, between 0 and 1.
+
+    Raises:
+        LabelError: as in `sparse_categorical_crossentropy`.
+
+    Source: Z. Zhang and M. R. Sabuncu, Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy
+    Labels, 2018, https://arxiv.org/abs/1805.07836
+
+    >>> float(categorical_generalized_cross_entropy(1, [0.75, 0.25]))
+    1.0
+    """
+    chosen = K.squeeze(K.take_along_axis(y_pred, K.expand_dims(y_true, -1), -1), -1)
+    return (1.0 - K.power(chosen, q)) / q
+
+
 bce = BCE = binary_crossentropy
 kld = KLD = kullback_leibler_divergence = kl_divergence
 
@@ -206,3 +232,16 @@ class KLDivergence(LossFunctionWrapper):
         dtype: Any = None,
     ) -> None:
         super().__init__(kl_divergence, reduction, name, dtype)
+
+
+class CategoricalGeneralizedCrossEntropy(LossFunctionWrapper):
+    """Class form of `categorical_generalized_cross_entropy`."""
+
+    def __init__(
+        self,
+        q: float = 0.5,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "categorical_generalized_cross_entropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(categorical_generalized_cross_entropy, reduction, name, dtype, q=q)

@@ -18,8 +18,10 @@ from multiloss.losses._spec import loss
 __all__ = [
     "BinaryFocalCrossentropy",
     "CategoricalFocalCrossentropy",
+    "SparseCategoricalFocalCrossentropy",
     "binary_focal_crossentropy",
     "categorical_focal_crossentropy",
+    "sparse_categorical_focal_crossentropy",
 ]
 
 
@@ -101,6 +103,43 @@ def categorical_focal_crossentropy(
     return K.sum(_class_weights(alpha, y_pred, axis) * value, axis)
 
 
+@loss(y_true="class index", y_pred="distribution or logits", event="joint")
+def sparse_categorical_focal_crossentropy(
+    y_true: Tensor,
+    y_pred: Tensor,
+    alpha: float | Sequence[float] = 0.25,
+    gamma: float = 2.0,
+    from_logits: bool = False,
+    ignore_class: int | None = None,
+    axis: int = -1,
+) -> Tensor:
+    """`categorical_focal_crossentropy` of integer labels, without the memory of one-hot labels.
+
+    Formula: `alpha * (1 - q[y_true])^gamma * (-log(q[y_true]))`, with `q` as in `categorical_crossentropy`.
+
+    Shapes: class indices `(...)` or `(..., 1)` and predictions `(..., C)` to `(...)`, or with the classes on another `axis`.
+
+    Args:
+        alpha: a factor for all classes, or one per class.
+        gamma: how strongly easy samples are discounted, at least 0.
+        from_logits, ignore_class, axis: as in `sparse_categorical_crossentropy`.
+
+    Raises:
+        LabelError: as in `sparse_categorical_crossentropy`.
+        ArgumentError: if `alpha` is a list and has not one entry per class.
+
+    >>> round(float(sparse_categorical_focal_crossentropy(1, [0.5, 0.5])), 4)
+    0.0433
+    """
+    del ignore_class  # acts at the boundary, before the formula
+    loss = K.sparse_categorical_crossentropy(y_true, y_pred, from_logits, axis)
+    weights = _class_weights(alpha, y_pred, axis)
+    if not isinstance(weights, float | int):
+        index = K.expand_dims(y_true, axis)
+        weights = K.squeeze(K.take_along_axis(K.broadcast_to(weights, y_pred.shape), index, axis), axis)
+    return weights * K.power(-K.expm1(-loss), gamma) * loss
+
+
 def _class_weights(alpha: float | Sequence[float], y_pred: Tensor, axis: int) -> Tensor:
     """Return `alpha` shaped so that one entry per class meets the class axis."""
     if isinstance(alpha, (int, float)):
@@ -168,5 +207,32 @@ class CategoricalFocalCrossentropy(LossFunctionWrapper):
             gamma=gamma,
             from_logits=from_logits,
             label_smoothing=label_smoothing,
+            axis=axis,
+        )
+
+
+class SparseCategoricalFocalCrossentropy(LossFunctionWrapper):
+    """Class form of `sparse_categorical_focal_crossentropy`."""
+
+    def __init__(
+        self,
+        alpha: float | Sequence[float] = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "sparse_categorical_focal_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            sparse_categorical_focal_crossentropy,
+            reduction,
+            name,
+            dtype,
+            alpha=alpha,
+            gamma=gamma,
+            from_logits=from_logits,
+            ignore_class=ignore_class,
             axis=axis,
         )

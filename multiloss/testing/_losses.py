@@ -139,7 +139,9 @@ def _edges(spec: LossSpec) -> Iterator[LossCase]:
             yield LossCase(spec.name, "all different", np.arange(5), y_pred)
             yield LossCase(spec.name, "one embedding", y_true, np.eye(4)[[1] * 5])
         else:
-            yield LossCase(spec.name, "far logits", y_true, 1e4 * np.sign(y_pred))
+            path = np.insert(y_true, [0, 1, 2], 0, axis=1)[..., None] == np.arange(4)
+            yield LossCase(spec.name, "far logits", y_true, 1e4 * (2.0 * path - 1.0))
+            yield LossCase(spec.name, "large", y_true, 1e2 * np.sign(y_pred))
             yield LossCase(spec.name, "no alignment", y_true, y_pred[:, :1])
             yield LossCase(spec.name, "no labels", 0 * y_true, y_pred)
         return
