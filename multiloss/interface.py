@@ -11,6 +11,7 @@ Conventions, for every operation:
 * tensor parameters are positional-only, so that a backend can bind a native function in one line;
 * `axis` and `keepdims` mean what they mean in NumPy; dtypes are names (`"float32"`);
 * what Python operators already say (`+ - * / ** @`, comparisons, `&`, `|`, `~`, `.shape`, `.ndim`) is not repeated here;
+  neither is indexing with numbers and slices, within bounds and with all axes or `...` written out;
 * Python numbers may stand for tensors in binary operations and never change a tensor's dtype;
 * nothing is changed in place;
 * the derivative at a kink is the mean of the one-sided derivatives where they are finite (`abs` at 0: 0, `maximum`
@@ -248,7 +249,7 @@ class Backend(ABC):
         """
         states = []
         for index in range(xs.shape[0]):
-            state = step(state, xs[index])
+            state = step(state, xs[index, ...])
             states.append(state)
         return self.stack(states) if states else self.full((0, *state.shape), 0, like=state)
 
@@ -411,34 +412,47 @@ class Backend(ABC):
         length = labels.shape[1]
         time = self.arange(steps, dtype=self.dtype(logit_length), like=logits)
         in_time = self.reshape(time, (1, steps, 1)) < self.reshape(logit_length, (n, 1, 1))
-        log_q = self.log_softmax(self.where(in_time, logits, 0.0), -1)
+        # Scores and their normalizers apart: they keep more digits than log-probabilities.
+        scores = self._centred(self.where(in_time, logits, 0.0), -1)
+        normalizer = self.where(in_time, self.log(self.sum(self.exp(scores), -1, True)), 0.0)
         # The states of an alignment: blank, first label, blank, second label, ..., blank.
-        pause = log_q[:, :, blank : blank + 1]
+        pause = scores[:, :, blank : blank + 1]
         chosen = self.broadcast_to(self.expand_dims(labels, 1), (n, steps, length))
-        spoken = self.take_along_axis(log_q, chosen, -1)
+        spoken = self.take_along_axis(scores, chosen, -1)
         pairs = self.stack([self.broadcast_to(pause, (n, steps, length)), spoken], -1)
         emitted = self.concatenate([self.reshape(pairs, (n, steps, 2 * length)), pause], -1)
         # From a label one may go on to the next one without a blank, unless it is the same.
-        changes = self.concatenate([self.zeros_like(labels[:, :1], "bool"), labels[:, 1:] != labels[:, :-1]], -1)
+        first = min(1, length)  # nothing reaches beyond an axis of size 0
+        changes = labels[:, first:] != labels[:, : length - first]
+        changes = self.concatenate([self.zeros_like(labels[:, :first], "bool"), changes], -1)
         skippable = self.reshape(self.stack([self.zeros_like(changes), changes], -1), (n, 2 * length))
         skippable = self.concatenate([skippable, self.full((n, 1), 0, dtype="bool", like=labels)], -1)
-        nowhere = self.full((n, 2), -_INF, like=log_q)
+        nowhere = self.full((n, 2), -_INF, like=scores)
 
+        # Scores of the states relative to the largest, which is added up in a last column: so they keep their digits
+        # however long the sequence is.
         def step(state: Tensor, x: Tensor) -> Tensor:
+            state, scale = state[:, :-1], state[:, -1:]
             shifted = self.concatenate([nowhere, state], -1)
             skipped = self.where(skippable, shifted[:, :-2], -_INF)
-            return self.logsumexp(self.stack([state, shifted[:, 1:-1], skipped]), 0) + x
+            state = self.logsumexp(self.stack([state, shifted[:, 1:-1], skipped]), 0) + x
+            largest = self.stop_gradient(self.max(state, -1, True))
+            largest = self.where(self.isfinite(largest), largest, 0.0)
+            return self.concatenate([state - largest, scale + largest], -1)
 
-        start = self.concatenate([self.full((n, 1), 0, like=log_q), self.full((n, 2 * length), -_INF, like=log_q)], -1)
+        zero = self.full((n, 1), 0, like=scores)
+        start = self.concatenate([zero, self.full((n, 2 * length), -_INF, like=scores), zero], -1)
         states = self.scan(step, start, self.moveaxis(emitted, 1, 0))
         states = self.concatenate([self.expand_dims(start, 0), states], 0)
-        end = self.broadcast_to(self.reshape(logit_length, (1, n, 1)), (1, n, 2 * length + 1))
+        end = self.broadcast_to(self.reshape(logit_length, (1, n, 1)), (1, n, 2 * length + 2))
         final = self.squeeze(self.take_along_axis(states, end, 0), 0)
         # It ends in the last label or in the blank behind it.
         after = self.expand_dims(2 * label_length, -1)
         on = self.take_along_axis(final, self.where(after > 0, after - 1, 0), -1)
         ends = self.stack([self.take_along_axis(final, after, -1), self.where(after > 0, on, -_INF)])
-        return -self.squeeze(self.logsumexp(ends, 0), -1)
+        reached = self.squeeze(self.logsumexp(ends, 0), -1)
+        loss = self.sum(normalizer, (1, 2)) - final[:, -1] - reached
+        return self.where(reached == -_INF, _INF, loss)
 
     def in_top_k(self, targets: Tensor, predictions: Tensor, /, k: int) -> Tensor:
         """Whether, in each row of the 2-D `predictions`, fewer than `k` entries beat the one at `targets`. Ties count as hits."""

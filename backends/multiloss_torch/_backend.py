@@ -156,6 +156,13 @@ class TorchBackend(Backend):
     def cumsum(self, x: Tensor, /, axis: int = -1) -> Tensor:
         return torch.cumsum(x, axis)
 
+    def scan(self, step: Callable[[Tensor, Tensor], Tensor], state: Tensor, xs: Tensor, /) -> Tensor:
+        states = []
+        for x in torch.unbind(xs):  # on the way back, indexing would fill a tensor like xs for each step
+            state = step(state, x)
+            states.append(state)
+        return torch.stack(states) if states else super().scan(step, state, xs)
+
     # ── Sorting and selecting ───────────────────────────────────────────────────────────────────────────────
 
     def argsort(self, x: Tensor, /, axis: int = -1) -> Tensor:

@@ -98,7 +98,9 @@ def _rows(spec: LossSpec, shape: tuple[int, ...], parameters: Mapping[str, Any],
     n, size = shape[0], shape[-1]
     if spec.target == "id":
         embeddings = rng.normal(size=(n, size))
-        embeddings *= 0.9 / np.linalg.norm(embeddings, axis=-1, keepdims=True)  # 1 is a kink: the distance to itself is 0
+        embeddings *= 0.9 / np.linalg.norm(
+            embeddings, axis=-1, keepdims=True
+        )  # 1 is a kink: the distance to itself is 0
         return rng.permutation(np.arange(n) % 2 * 7 - 3), embeddings
     blank = parameters["blank"]
     labels = rng.integers(0, size - 1, size=(n, 2))
