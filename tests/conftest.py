@@ -12,7 +12,6 @@ A backend that is named and cannot be imported fails the run: nothing is ever sk
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import os
@@ -154,10 +153,3 @@ def compiled(backend: Backend) -> Callable[[Callable[..., Any]], Callable[..., A
 @pytest.fixture
 def xp(backend: Backend) -> Any:
     return importlib.import_module({"jax": "jax.numpy"}.get(backend.name, backend.name))
-
-
-@contextlib.contextmanager
-def quiet_numpy() -> Iterator[None]:
-    """Let NumPy compute inf and nan without warnings, for references written in plain NumPy."""
-    with np.errstate(all="ignore"):
-        yield
