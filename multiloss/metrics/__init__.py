@@ -14,27 +14,42 @@ tensors; the verbs above are a shell around them. Every function and alias of `m
 from typing import TYPE_CHECKING, Any
 
 from multiloss import losses
-from multiloss.metrics import _accuracy, _auc, _confusion, _fscore, _iou, _losses, _means, _operating_points
+from multiloss.metrics import (
+    _accuracy,
+    _auc,
+    _confusion,
+    _correlation,
+    _fscore,
+    _iou,
+    _losses,
+    _means,
+    _operating_points,
+    _r2,
+)
 from multiloss.metrics._accuracy import *
 from multiloss.metrics._auc import *
 from multiloss.metrics._base import Metric
 from multiloss.metrics._confusion import *
+from multiloss.metrics._correlation import *
 from multiloss.metrics._fscore import *
 from multiloss.metrics._iou import *
 from multiloss.metrics._lookup import deserialize, get, serialize
 from multiloss.metrics._losses import *
 from multiloss.metrics._means import *
 from multiloss.metrics._operating_points import *
+from multiloss.metrics._r2 import *
 
 __all__ = ["Metric", "deserialize", "get", "serialize"]
 __all__ += _accuracy.__all__
 __all__ += _auc.__all__
 __all__ += _confusion.__all__
+__all__ += _correlation.__all__
 __all__ += _fscore.__all__
 __all__ += _iou.__all__
 __all__ += _losses.__all__
 __all__ += _means.__all__
 __all__ += _operating_points.__all__
+__all__ += _r2.__all__
 
 # A new loss is a metric function without being named here; its class is not a metric class.
 _functions = {

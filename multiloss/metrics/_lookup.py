@@ -59,6 +59,7 @@ lookup = MetricLookup(
             *("FalseNegatives", "FalsePositives", "Precision", "PrecisionAtRecall", "Recall", "RecallAtPrecision"),
             *("SensitivityAtSpecificity", "SpecificityAtSensitivity", "TrueNegatives", "TruePositives"),
             *("BinaryIoU", "F1Score", "FBetaScore", "IoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU"),
+            *("ConcordanceCorrelation", "PearsonCorrelation", "R2Score"),
         }
     ),
     functions_first=False,

@@ -29,6 +29,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "PrecisionAtRecall": {"recall": 0.4},
     "RecallAtPrecision": {"precision": 0.3},
     "FBetaScore": {"average": "macro", "beta": 2.0},
+    "PearsonCorrelation": {"axis": 0},
+    "ConcordanceCorrelation": {"axis": 0},
     "F1Score": {"average": "weighted"},
     "IoU": {"num_classes": 4, "target_class_ids": [0, 2]},
     "MeanIoU": {"num_classes": 4},
