@@ -128,6 +128,10 @@ def _function_cases() -> Iterator[Case]:
                 odd = np.where(np.arange(labels.size).reshape(labels.shape) % 2, -1, labels)
                 yield case(name, odd, made(*shape), note, from_logits=from_logits, ignore_class=-1)
 
+    for q in (0.2, 0.5, 0.9):
+        labels = _labels(5, classes=3)
+        yield case("categorical_generalized_cross_entropy", labels, _distribution(5, 3), q=q)
+
     for name in (
         *("mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "log_cosh", "huber"),
         *("mean_squared_logarithmic_error", "cosine_similarity"),
@@ -336,6 +340,29 @@ DEVIATIONS: dict[str, Case] = {
     ),
     "weights (N,) on targets (N,)": Case(
         *("class", "MeanSquaredError", np.zeros(3), np.array([1.0, 2.0, 3.0]), {}, np.array([1.0, 0.0, 0.0]))
+    ),
+    "sum of targets (N,)": Case(
+        "class", "MeanSquaredError", np.zeros(3), np.array([1.0, 2.0, 3.0]), {"reduction": "sum"}
+    ),
+    **{
+        f"{name} of {about}": Case("function", name, y_true, y_pred, options)
+        for name, options in (("dice", {}), ("dice", {"axis": (1, 2)}), ("tversky", {}), ("tversky", {"axis": (1, 2)}))
+        for about, y_true, y_pred in (
+            (f"regions {options}", _binary(3, 4, 2), _probability(3, 4, 2)),
+            (f"empty regions {options}", np.zeros((3, 4, 2)), np.zeros((3, 4, 2))),
+        )
+    },
+    "generalized cross-entropy of labels (N,1)": Case(
+        *(
+            "function",
+            "categorical_generalized_cross_entropy",
+            _labels(4, 1, classes=3),
+            _distribution(4, 3),
+            {"q": 0.5},
+        )
+    ),
+    "tversky of a false positive": Case(
+        *("function", "tversky", np.array([1.0, 0.0]), np.array([1.0, 1.0]), {"alpha": 1.0, "beta": 0.0})
     ),
     "masked nan": Case("class", "MeanSquaredError", np.zeros((3, 2)), _NAN_PRED, mask=np.array([True, False, True])),
     "nan of weight 0": Case(

@@ -176,6 +176,11 @@ def test_weights_of_single_values_weigh_each_of_them(backend: Backend, keras_giv
     equal(keras_gives("weights (N,) on targets (N,)"), (1 + 4 + 9) / 3 * (1 + 0 + 0) / 3)
 
 
+def test_single_values_are_samples_in_a_class(backend: Backend, keras_gives: KerasGives) -> None:
+    assert ours(backend, "sum of targets (N,)") == 1 + 4 + 9
+    equal(keras_gives("sum of targets (N,)"), (1 + 4 + 9) / 3)
+
+
 @pytest.mark.parametrize("name", ["masked nan", "nan of weight 0"])
 def test_what_does_not_count_may_be_nan(backend: Backend, keras_gives: KerasGives, name: str) -> None:
     assert ours(backend, name) == pytest.approx((1 + 4) / (2 if name == "masked nan" else 3))
@@ -186,6 +191,29 @@ def test_what_does_not_count_may_be_nan(backend: Backend, keras_gives: KerasGive
 
 
 # ── Numbers ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("options", [{}, {"axis": (1, 2)}])
+@pytest.mark.parametrize("name", ["dice", "tversky"])
+def test_empty_regions_overlap_wholly(
+    backend: Backend, keras_gives: KerasGives, name: str, options: dict[str, Any]
+) -> None:
+    assert (ours(backend, f"{name} of empty regions {options}") == 0).all()
+    equal(keras_gives(f"{name} of empty regions {options}"), 1)
+    equal(keras_gives(f"{name} of regions {options}"), ours(backend, f"{name} of regions {options}"))
+
+
+def test_generalized_cross_entropy_takes_a_column_of_labels(backend: Backend, keras_gives: KerasGives) -> None:
+    name = "generalized cross-entropy of labels (N,1)"
+    assert ours(backend, name).shape == (4,)
+    for given in keras_gives(name).values():
+        assert np.shape(given) == (4, 4)
+
+
+def test_alpha_of_tversky_weighs_false_positives(backend: Backend, keras_gives: KerasGives) -> None:
+    assert ours(backend, "tversky of a false positive") == pytest.approx(0.5)  # 1 - TP / (TP + FP)
+    for given in keras_gives("tversky of a false positive").values():
+        assert given == pytest.approx(0, abs=1e-6)  # alpha and beta are swapped
 
 
 def test_the_cosine_with_a_zero_vector_has_gradient_0(backend: Backend, keras_gives: KerasGives) -> None:
