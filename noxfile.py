@@ -11,7 +11,7 @@ import nox
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "typing", "tests", "pythons", "minimums", "plugin", "parity", "build"]
+nox.options.sessions = ["lint", "typing", "tests", "pythons", "minimums", "plugin", "parity", "keras", "build"]
 nox.options.error_on_missing_interpreters = False
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -92,6 +92,21 @@ def parity(session: nox.Session) -> None:
         install_project(session, backend)
     install(session, *TEST_GROUP, "keras", "optax", "scikit-learn", "mpmath")
     session.run("pytest", "tests/parity", *session.posargs, env=ENV)
+
+
+@nox.session
+@nox.parametrize("backend", BACKENDS)
+def keras(session: nox.Session, backend: str) -> None:
+    """Train, evaluate and save models of Keras with losses and metrics of multiloss, on each backend of Keras."""
+    install_project(session, backend)
+    install(session, *TEST_GROUP, "keras")
+    session.run(
+        "pytest",
+        "tests/integrations/keras",
+        "multiloss/integrations/keras.py",
+        *session.posargs,
+        env=ENV | {"KERAS_BACKEND": backend, "MULTILOSS_TEST_BACKENDS": backend},
+    )
 
 
 @nox.session

@@ -116,12 +116,10 @@ class Lookup(NamedTuple):
         cls = type(obj)
         config = {key: self.serialize(value) if key == "fn" else value for key, value in obj.get_config().items()}
         ours = cls.__module__.startswith(f"{self.package}.") or cls.__module__ == self.package
-        module = cls.__module__ if not ours else self.package
+        module: str = cls.__module__
+        registered: str | None = cls.__name__
         if ours and cls.__name__ in self.keras_classes:
-            module = self.keras_package
-        return {
-            "module": module,
-            "class_name": cls.__name__,
-            "config": config,
-            "registered_name": None if ours else cls.__name__,
-        }
+            module, registered = self.keras_package, None
+        elif ours:  # as multiloss.integrations.keras registers it with Keras
+            module, registered = self.package, f"{self.package}>{cls.__name__}"
+        return {"module": module, "class_name": cls.__name__, "config": config, "registered_name": registered}

@@ -1,0 +1,310 @@
+"""multiloss inside Keras 3: losses and metrics for `keras.Model.compile`, on Keras' torch, JAX and NumPy backends.
+
+    from multiloss.integrations.keras import as_keras_loss, as_keras_metric
+
+    model.compile(
+        optimizer="adam",
+        loss=as_keras_loss("huber"),                            # or losses.Huber(delta=2.0), or a function
+        metrics=[as_keras_metric("mae")],                       # or any multiloss metric of (y_true, y_pred)
+    )
+    model.fit(x, y, sample_weight=weights)
+    model.save("model.keras")                                   # keras.saving.load_model reads it, no custom_objects
+
+Importing this module imports Keras, and registers all losses and metrics of multiloss with it; the process that loads a
+saved model must import it, too. A loss or metric class or function of your own needs
+`@keras.saving.register_keras_serializable()`, as everywhere in Keras.
+
+What works without an adapter, and what does not:
+
+| `compile` gets | without sample weights and masks | with them |
+|---|---|---|
+| a loss or metric function: `losses.huber` | right | right: Keras weighs what it returns |
+| a loss instance: `losses.Huber()` | right | **wrong**: Keras gives it neither, and multiplies two means |
+| a metric instance: `metrics.AUC()` | **wrong** on torch, an error on JAX: Keras takes it for a function | likewise |
+| anything from `as_keras_loss`, `as_keras_metric` | right | right |
+
+What does not work, and why:
+
+* Metrics whose state grows with the data, such as `AUC(num_thresholds=None)`: variables of Keras have one shape. They
+  raise; use them after `model.predict`.
+* In `fit` on JAX, metrics do not see the mask of a `Masking` or `Embedding(mask_zero=True)` layer, Keras' own metrics no
+  more than these: Keras keeps masks beside tensors, and its `value_and_grad` returns new ones. The loss sees it, and so
+  do metrics in `evaluate`.
+* On JAX a class index out of range makes the loss nan, and raises only with `run_eagerly=True`: inside `jax.jit` there are
+  no values to look at. On an accelerator the same holds for torch.
+* "accuracy" and "crossentropy" as names: in `compile` they are Keras' own choice by shapes. Name one, as in
+  `as_keras_metric("sparse_categorical_accuracy")`.
+* A loss of several outputs at once, and losses that take further tensors per call: Keras hands a loss one output.
+* Keras' TensorFlow and OpenVINO backends: their tensors belong to no backend of multiloss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from multiloss import losses, metrics
+from multiloss._errors import ArgumentError, BackendNotFoundError, NotSupportedError
+from multiloss._registry import available_backends, load_backend, use_backend
+from multiloss._tree import leaves, unflatten
+from multiloss._typing import Tensor, TensorLike
+from multiloss.losses import Loss
+from multiloss.metrics import Metric
+from multiloss.objective._resolve import as_loss, as_metric, is_automatic
+
+try:
+    import keras
+    from keras.src.backend import get_keras_mask, in_symbolic_scope  # neither has a public name
+except ImportError as error:
+    raise BackendNotFoundError(
+        f"multiloss.integrations.keras needs Keras 3, and it cannot be imported ({error}). To get it: pip install keras; "
+        "to choose what it runs on, set KERAS_BACKEND=torch or KERAS_BACKEND=jax before the first import of Keras.",
+        name=error.name,
+    ) from error
+
+__all__ = ["KerasLoss", "KerasMetric", "as_keras_loss", "as_keras_metric"]
+
+PACKAGE = "multiloss"
+"""Under which Keras keeps the names of what is registered here."""
+
+if keras.backend.backend() not in available_backends():
+    raise BackendNotFoundError(
+        f"Keras runs on {keras.backend.backend()!r} here, and multiloss on: {', '.join(available_backends())}. "
+        "Set KERAS_BACKEND to one of these before the first import of Keras."
+    )
+
+
+# ── Losses ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class KerasLoss(keras.losses.Loss):
+    """A loss of multiloss as Keras expects one: what `as_keras_loss` returns.
+
+    Sample weights and Keras' mask reach the loss, targets keep their dtype (class indices stay integers), and it reduces
+    as it does outside of Keras.
+
+    Args:
+        loss: an instance of a loss class.
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__(name=loss.name, reduction=loss.reduction, dtype=loss.dtype)
+        self.loss = loss
+
+    def __call__(self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike = None) -> Tensor:
+        """Return the reduced loss; errors are those of the loss."""
+        y_true, y_pred, mask = _arrive(y_true, y_pred)
+        with _host_data_stays():
+            return self.loss(y_true, y_pred, sample_weight, mask)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"loss": keras.saving.serialize_keras_object(self.loss)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> KerasLoss:
+        return cls(_deserialize(config["loss"]))
+
+
+def as_keras_loss(loss: Any) -> KerasLoss:
+    """Return a loss of multiloss as a `keras.losses.Loss`, for `compile(loss=)` and wherever Keras takes a loss.
+
+    Args:
+        loss: a name, a function over `multiloss.backend`, an instance or class, or a config. For several outputs give
+            Keras a list or dict of these.
+
+    Raises:
+        UnknownNameError: for a name that is not known.
+        ArgumentError: for something that is no loss, or one whose reduction is "none": Keras minimizes one number.
+
+    >>> float(as_keras_loss("mse")([[0.0], [0.0]], [[1.0], [3.0]], sample_weight=[1.0, 0.0]))
+    0.5
+    """
+    if isinstance(loss, KerasLoss):
+        return loss
+    _reject_automatic(loss, "loss")
+    found = as_loss(loss)
+    if found is None:
+        raise ArgumentError(
+            "Arrived: None. Expected a loss; to leave an output without one, give None to Keras itself."
+        )
+    return KerasLoss(found)
+
+
+# ── Metrics ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class KerasMetric(keras.metrics.Metric):
+    """A metric of multiloss as Keras expects one: what `as_keras_metric` returns.
+
+    The leaves of the metric's state are variables of Keras, which is how its JAX trainer and its `stateless_*` methods
+    carry them. They come into being with the first batch, which decides their dtype and, for metrics per class or label,
+    their shape. Keras' mask and, among `weighted_metrics`, sample weights reach the metric.
+
+    Args:
+        metric: an instance of a metric class that takes targets and predictions.
+        name: shown in logs. Default: the metric's.
+    """
+
+    def __init__(self, metric: Metric, name: str | None = None) -> None:
+        super().__init__(name=metric.name if name is None else name, dtype=metric.dtype)
+        self.metric = metric
+        self._initial: _InitialState | None = None
+
+    def update_state(self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike = None) -> None:
+        """Take in one more batch; errors are those of the metric.
+
+        Raises:
+            NotSupportedError: if the state grows with the data, which variables of Keras cannot.
+        """
+        y_true, y_pred, mask = _arrive(y_true, y_pred)
+        y_pred = keras.ops.stop_gradient(y_pred)
+        given = {"sample_weight": sample_weight, "mask": mask}
+        with _host_data_stays():
+            if self._initial is None:
+                self._initial = self._build(y_pred)
+            state = self.metric.update(
+                self._initial.rebuild([variable.value for variable in self.variables]),
+                y_true,
+                y_pred,
+                **{key: each for key, each in given.items() if each is not None},
+            )
+        updated = leaves(state)
+        if [tuple(leaf.shape) for leaf in updated] != [tuple(variable.shape) for variable in self.variables]:
+            raise NotSupportedError(
+                f"The state of {self.metric!r} grows with the data, and variables of Keras have one shape. Use a metric "
+                "with a state of fixed size (AUC with num_thresholds=200), or this one outside of Keras, after predict()."
+            )
+        for variable, leaf in zip(self.variables, updated, strict=True):
+            variable.assign(leaf)
+
+    def _build(self, y_pred: Tensor) -> _InitialState:
+        """Add a variable for each leaf of the state, and return what they start from."""
+        initial = _InitialState(self.metric, y_pred)
+        # Dtypes are those of the framework (JAX has no int64 without its x64 setting). This may be a trace or a pass
+        # over shapes alone, where tensors have no values; so values are NumPy's.
+        held = [keras.backend.standardize_dtype(leaf.dtype) for leaf in leaves(self.metric.init(y_pred))]
+        for at, dtype in enumerate(held):
+            self.add_variable(
+                shape=initial.shape(at),
+                initializer=lambda shape, dtype, at=at: initial.value(at, dtype),
+                dtype=dtype,
+                name=f"state_{at}",
+            )
+        return initial
+
+    def result(self) -> Any:
+        """Return the value for all batches so far."""
+        with _host_data_stays():
+            if self._initial is None:
+                return self.metric.compute(self.metric.init(keras.ops.zeros(())))
+            return self.metric.compute(self._initial.rebuild([variable.value for variable in self.variables]))
+
+    def reset_state(self) -> None:
+        """Forget all batches."""
+        if self._initial is not None:
+            for at, variable in enumerate(self.variables):
+                variable.assign(self._initial.value(at, variable.dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "metric": keras.saving.serialize_keras_object(self.metric)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> KerasMetric:
+        return cls(_deserialize(config["metric"]), config["name"])
+
+
+class _InitialState:
+    """The state of a metric that has seen nothing, in NumPy arrays; not a tuple, which Keras would track leaf by leaf."""
+
+    def __init__(self, metric: Metric, y_pred: Tensor) -> None:
+        wide = keras.backend.standardize_dtype(y_pred.dtype) == "float64"
+        with use_backend("numpy") as host:
+            like = host.asarray(0.0, dtype="float64" if wide else "float32")
+            self._state = metric.init(host.broadcast_to(like, tuple(y_pred.shape)))
+        self._values = leaves(self._state)
+
+    def shape(self, at: int) -> tuple[int, ...]:
+        return tuple(self._values[at].shape)
+
+    def value(self, at: int, dtype: str) -> Tensor:
+        """Return a tensor with memory of its own: Keras on JAX donates variables to the next step."""
+        return keras.ops.convert_to_tensor(self._values[at].copy(), dtype=dtype)
+
+    def rebuild(self, tensors: list[Tensor]) -> Any:
+        return unflatten(self._state, tensors)
+
+
+def as_keras_metric(metric: Any, name: str | None = None) -> KerasMetric:
+    """Return a metric of multiloss as a `keras.metrics.Metric`, for `compile(metrics=)` and `weighted_metrics=`.
+
+    Args:
+        metric: a name, a function over `multiloss.backend`, an instance or class of a metric of `(y_true, y_pred)`, a
+            loss instance, or a config.
+        name: shown in logs. Default: the name that was given, else the metric's own.
+
+    Raises:
+        UnknownNameError: for a name that is not known.
+        ArgumentError: for something that is no metric of targets and predictions.
+
+    >>> metric = as_keras_metric("mae")
+    >>> metric.update_state([[0.0], [0.0]], [[1.0], [3.0]])
+    >>> metric.name, float(metric.result())
+    ('mae', 2.0)
+    """
+    if isinstance(metric, KerasMetric):
+        return metric if name is None else KerasMetric(metric.metric, name)
+    _reject_automatic(metric, "metric")
+    own, found = as_metric(metric)
+    return KerasMetric(found, own if name is None else name)
+
+
+# ── Both ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _reject_automatic(identifier: Any, kind: str) -> None:
+    if is_automatic(identifier):
+        raise ArgumentError(
+            f"The {kind} {identifier!r} is chosen by the shapes of a batch. Name the one that is meant, such as "
+            f"'binary_{identifier}' or 'sparse_categorical_{identifier}', or give {identifier!r} to Keras itself."
+        )
+
+
+def _arrive(y_true: TensorLike, y_pred: TensorLike) -> tuple[TensorLike, Tensor, Tensor]:
+    """Return targets, predictions as a tensor of Keras' backend, and the mask that Keras keeps beside them."""
+    mask = get_keras_mask(y_pred)
+    y_pred = keras.ops.convert_to_tensor(y_pred)
+    if in_symbolic_scope():
+        # Keras builds metrics from shapes alone; on NumPy it fills them with whatever is in memory, which is no label.
+        y_true, y_pred = keras.ops.zeros_like(y_true), keras.ops.zeros_like(y_pred)
+    return y_true, y_pred, mask
+
+
+def _host_data_stays() -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which NumPy arrays are computed by NumPy if that is what Keras runs on."""
+    backend = load_backend(keras.backend.backend())
+    # Only there: torch.compile does not see through context variables.
+    return use_backend(backend.name) if backend.is_host else contextlib.nullcontext()
+
+
+def _deserialize(config: Mapping[str, Any]) -> Any:
+    """Return the loss or metric that a config of Keras' format describes, with functions and tensors inside it."""
+    inner = {key: keras.saving.deserialize_keras_object(value) for key, value in config["config"].items()}
+    return keras.saving.deserialize_keras_object({**config, "config": inner})
+
+
+def _register(package: str, exported: Mapping[str, Any]) -> None:
+    """Let Keras find the classes and functions of a package in saved models."""
+    for each in exported.values():
+        if (
+            hasattr(each, "__name__")
+            and each.__module__.startswith(f"{package}._")
+            and "_lookup" not in each.__module__
+        ):
+            keras.saving.register_keras_serializable(package)(each)
+
+
+for _package in (losses, metrics):
+    _register(_package.__name__, {name: getattr(_package, name) for name in _package.__all__})
