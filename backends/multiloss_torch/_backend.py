@@ -86,8 +86,9 @@ class TorchBackend(Backend):
     def has_values(self, x: Tensor, /) -> bool:
         if torch.compiler.is_compiling() or x.device.type != "cpu":
             return False
-        # Inside torch.func's grad and vmap a tensor is a wrapper; there is no public way to ask.
-        return type(x).__name__ != "FakeTensor" and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        # Inside torch.func's grad and vmap every tensor turns into a wrapper without values, also one from outside as soon
+        # as it is detached. There is no public way to ask.
+        return type(x).__name__ != "FakeTensor" and torch._C._functorch.maybe_current_level() is None
 
     # ── Elementwise ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,6 +19,8 @@ _INF = float("inf")
 class _Identities(Rows):
     """(N,) integers of any range: equal ones belong together."""
 
+    integers = ("ref_labels",)
+
     def align(
         self,
         shape: tuple[int, ...],

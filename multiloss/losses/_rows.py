@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from multiloss._boundary import align_weights, as_floats, as_labels, require_real
 from multiloss._errors import MultilossError, ShapeError
@@ -26,6 +26,9 @@ _NAN = float("nan")
 
 class Rows(Protocol):
     """What the targets of a loss must be like. `shape` is that of `y_pred`; operands that are not given are left out."""
+
+    integers: ClassVar[tuple[str, ...]]
+    """The operands that hold integers. Of the others only the shape is looked at."""
 
     def align(self, shape: tuple[int, ...], *, y_true: Tensor, **parameters: Any) -> dict[str, Tensor]:
         """Return `y_true` and the operands that hold integers, as the formula takes them.
@@ -65,7 +68,7 @@ class RowSpec(LossSpec):
         parameters: Mapping[str, Any],
     ) -> bool:
         operands = {name: parameters[name] for name in self.operands if name in parameters}
-        integers = [each for name, each in operands.items() if name not in ("mask", "ref_embeddings")]
+        integers = [operands[name] for name in self.rows.integers if name in operands]
         for each in (y_true, *integers):
             require_real(each)
         mask = operands.get("mask", mask)
@@ -74,7 +77,11 @@ class RowSpec(LossSpec):
             return False
         shape = tuple(y_pred.shape)
         labels = backend.to_numpy(y_true)
-        known = {name: backend.to_numpy(each) for name, each in operands.items() if name != "mask"}
+        known = {
+            name: backend.to_numpy(each) if name in self.rows.integers else each
+            for name, each in operands.items()
+            if name != "mask"
+        }
         static = {name: value for name, value in parameters.items() if name not in operands}
         host = owner_of(labels)
         bad = ~host.run(self._well_formed, labels, *map(known.get, self.operands), shape=shape, **static)

@@ -17,6 +17,8 @@ __all__ = ["CTC", "ctc"]
 class _LabelSequences(Rows):
     """(N, L) class indices without blanks between them, and the lengths of labels and logits."""
 
+    integers = ("label_length", "logit_length")
+
     def align(
         self,
         shape: tuple[int, ...],
