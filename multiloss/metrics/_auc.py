@@ -186,6 +186,12 @@ class AUC(Metric):
         merged: BucketState = run(merge_buckets, *a, *b)
         return merged
 
+    def _structure(self, values: list[Tensor]) -> Any:
+        if self.thresholds is not None or len(values) % 4:
+            return super()._structure(values)
+        batches = len(values) // 4
+        return ScoreState(*(tuple(values[at * batches : (at + 1) * batches]) for at in range(4)))
+
     def compute(self, state: BucketState | ScoreState, /) -> Tensor:
         if isinstance(state, ScoreState):
             if not state.scores:

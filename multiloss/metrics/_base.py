@@ -16,15 +16,16 @@ The shell holds one state:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from multiloss._boundary import arrive
 from multiloss._errors import ArgumentError, MixedBackendsError, NotSupportedError
 from multiloss._names import dtype_name, snake_case
 from multiloss._registry import backend_of, owner_of
-from multiloss._tree import leaves
-from multiloss._typing import DType, Tensor, TensorLike
+from multiloss._tree import leaves, unflatten
+from multiloss._typing import DType, Shape, Tensor, TensorLike
+from multiloss.metrics._variables import Declaration, Variable, at_boundary, declaration, initial, merged, plain
 
 MetricT = TypeVar("MetricT", bound="Metric")
 
@@ -33,8 +34,9 @@ class Metric:
     """Base of all metrics.
 
     To write one, subclass `Mean` or another metric and override `update` or `compute`; or subclass this class and
-    define `init`, `update`, `merge` and `compute` with `multiloss.backend`. A subclass need not call
-    `super().__init__()`.
+    define `init`, `update`, `merge` and `compute` with `multiloss.backend`; or, as in Keras, declare variables with
+    `add_weight` and define `update_state` and `result`, and the pure functions are made of those. A subclass need not
+    call `super().__init__()`.
 
     Args:
         dtype: of the result. Default: that of the values, at least float32.
@@ -48,12 +50,31 @@ class Metric:
     >>> metric.update_state([0, 1], [0.25, 0.75])
     >>> float(metric.result())
     0.5
+    >>> class LargestError(Metric):
+    ...     def __init__(self, **kwargs):
+    ...         super().__init__(**kwargs)
+    ...         self.largest = self.add_weight(name="largest", initializer="zeros")
+    ...     def update_state(self, y_true, y_pred):
+    ...         self.largest.assign(max(self.largest.value, abs(y_pred - y_true).max()))
+    ...     def result(self):
+    ...         return self.largest.value
+    >>> float(LargestError()([0, 1], [0.25, 0.5]))
+    0.5
     """
 
     name: str | None = None
     dtype: DType | None = None
     state: Any = None
     """What has been accumulated, to save, move or merge; None before the first batch."""
+
+    _declared: tuple[Declaration, ...] = ()
+    """The variables of a metric in Keras' style."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "update_state" in vars(cls):
+            update_state: Callable[..., Any] = vars(cls)["update_state"]
+            cls.update_state = at_boundary(update_state)  # type: ignore[method-assign]
 
     def __init__(self, dtype: Any = None, name: str | None = None) -> None:
         self.dtype = dtype_name(dtype)
@@ -68,19 +89,29 @@ class Metric:
             like: a tensor to be beside: its framework and device; float64 makes a state of float64. Default: the
                 active backend.
         """
-        raise self._undefined("init(like=None)")
+        if not self._in_keras_style:
+            raise self._undefined("init(like=None)")
+        return self._initial(like), tuple(metric.init(like) for metric in self._nested())
 
     def update(self, state: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Return the state after one more batch."""
-        raise self._undefined("update(state, ...)")
+        if not self._in_keras_style:
+            raise self._undefined("update(state, ...)")
+        return self._within(state, self.update_state, *args, **kwargs)[1]
 
     def merge(self, a: Any, b: Any, /) -> Any:
         """Return the state of a metric that has seen what `a` and `b` have seen."""
-        raise self._undefined("merge(a, b)")
+        if not self._in_keras_style:
+            raise self._undefined("merge(a, b)")
+        pairs = zip(self._declared, a[0], b[0], strict=True)
+        nested = zip(self._nested(), a[1], b[1], strict=True)
+        return tuple(merged(*pair, self.dtype) for pair in pairs), tuple(m.merge(x, y) for m, x, y in nested)
 
     def compute(self, state: Any, /) -> Tensor:
         """Return the value of the metric."""
-        raise self._undefined("compute(state)")
+        if not self._in_keras_style or type(self).result is Metric.result:
+            raise self._undefined("compute(state)")
+        return plain(self._within(state, self.result)[0])
 
     def _undefined(self, what: str) -> NotSupportedError:
         return NotSupportedError(f"{type(self).__name__} has no {what}. Define it, or subclass a metric that has one.")
@@ -137,6 +168,8 @@ class Metric:
     def reset_state(self) -> None:
         """Forget all batches."""
         self.state = None
+        for metric in self._nested():
+            metric.reset_state()
 
     def reset_states(self) -> None:
         """Forget all batches: Keras 2's name for `reset_state`."""
@@ -151,13 +184,137 @@ class Metric:
         for metric in [metrics] if isinstance(metrics, Metric) else metrics:
             if type(metric) is not type(self) or _parameters(metric) != _parameters(self):
                 raise ArgumentError(f"{self!r} cannot take in the state of {metric!r}. Expected the same metric.")
-            if metric.state is not None:
+            if self._in_keras_style:
+                self._hold(self.merge(self._held(), metric._held()))
+            elif metric.state is not None:
                 self.state = metric.state if self.state is None else self.merge(self.state, metric.state)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Take in one more batch and return the value for all so far."""
         self.update_state(*args, **kwargs)
         return self.result()
+
+    # ── Keras' variables ────────────────────────────────────────────────────────────────────────────────────
+
+    def add_variable(
+        self,
+        shape: Shape,
+        initializer: Any,
+        dtype: Any = None,
+        aggregation: str | None = "sum",
+        name: str | None = None,
+    ) -> Variable:
+        """Declare a variable, which `update_state` assigns and `result` reads.
+
+        Args:
+            shape: of the variable.
+            initializer: `"zeros"`, `"ones"` or a function of `(shape, dtype)`; None is zeros.
+            dtype: of the variable. Default: float32, or float64 for float64 batches and results.
+            aggregation: what two states are together: `"sum"`, or `"only_first_replica"`; others cannot be merged.
+            name: of the variable.
+
+        Raises:
+            ArgumentError: for arguments outside their domain.
+            NotSupportedError: if the metric has a state of another kind already.
+        """
+        if type(self).update is not Metric.update:
+            raise NotSupportedError(
+                f"{type(self).__name__} keeps its state in its pure functions, which know no variables. Subclass Metric, "
+                "or hold another metric as an attribute."
+            )
+        self._declared = (*self._declared, declaration(shape, initializer, dtype_name(dtype), aggregation, name))
+        return Variable(self, len(self._declared) - 1, self._declared[-1].name)
+
+    def add_weight(
+        self, shape: Shape = (), initializer: Any = None, dtype: Any = None, name: str | None = None
+    ) -> Variable:
+        """Declare a variable: `add_variable`, with Keras' other order of arguments."""
+        return self.add_variable(shape, initializer, dtype, name=name)
+
+    @property
+    def variables(self) -> list[Variable]:
+        """The tensors of the state as variables, those of metrics held as attributes included."""
+        names = [each.name for each in self._declared] if self._in_keras_style else None
+        count = len(names) if names is not None else len(leaves(self._own()))
+        own = [Variable(self, at, names[at] if names is not None else f"{self.name}_{at}") for at in range(count)]
+        return own + [variable for metric in self._nested() for variable in metric.variables]
+
+    def stateless_update_state(self, metric_variables: Iterable[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
+        """Return the values of the variables after one more batch, given those before; the metric stays as it is.
+
+        Raises:
+            ArgumentError: if there are not as many values as `variables`.
+        """
+        return leaves(self.update(self._as_state(metric_variables), *args, **kwargs))
+
+    def stateless_result(self, metric_variables: Iterable[Any]) -> Tensor:
+        """Return the value of the metric, given those of the variables.
+
+        Raises:
+            ArgumentError: if there are not as many values as `variables`.
+        """
+        return self.compute(self._as_state(metric_variables))
+
+    def stateless_reset_state(self) -> list[Tensor]:
+        """Return the values of the variables of a metric that has seen nothing."""
+        return leaves(self.init())
+
+    def _as_state(self, metric_variables: Iterable[Any]) -> Any:
+        values = [plain(each) for each in metric_variables]
+        structure = self._structure(values)
+        if len(values) != len(leaves(structure)):
+            raise ArgumentError(
+                f"Arrived: {len(values)} variables. Expected {len(leaves(structure))}, as in "
+                f"{type(self).__name__}().variables."
+            )
+        return unflatten(structure, values)
+
+    def _structure(self, values: list[Tensor]) -> Any:
+        """Return a state of the structure that the values of the variables have."""
+        return self.init(values[0] if values else None)
+
+    @property
+    def _in_keras_style(self) -> bool:
+        cls = type(self)
+        return cls.update is Metric.update and cls.update_state is not Metric.update_state
+
+    def _nested(self) -> list[Metric]:
+        """Return the metrics held as attributes, by which one in Keras' style accumulates."""
+        if not self._in_keras_style:
+            return []
+        held = [each for value in vars(self).values() for each in (value if isinstance(value, list) else [value])]
+        return [each for each in held if isinstance(each, Metric)]
+
+    def _initial(self, like: Tensor = None) -> tuple[Tensor, ...]:
+        return tuple(initial(each, like, self.dtype) for each in self._declared)
+
+    def _own(self) -> Any:
+        """Return the state of this metric alone."""
+        if self.state is not None:
+            return self.state
+        return self._initial() if self._in_keras_style else self.init()
+
+    def _held(self) -> Any:
+        """Return the state that the pure functions know: with that of nested metrics."""
+        return (self._own(), tuple(m._held() for m in self._nested())) if self._in_keras_style else self._own()
+
+    def _hold(self, state: Any) -> None:
+        self.state = state[0] if self._in_keras_style else state
+        for metric, own in zip(self._nested(), state[1] if self._in_keras_style else (), strict=True):
+            metric._hold(own)
+
+    def _within(self, state: Any, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Return what a stateful verb returns in a given state, and the state after it; the metric stays as it is."""
+        metrics = [self]
+        for metric in metrics:
+            metrics += metric._nested()
+        before = [metric.state for metric in metrics]
+        self._hold(state)
+        try:
+            return verb(*args, **kwargs), self._held()
+        finally:
+            for metric, kept in zip(metrics, before, strict=True):
+                metric.state = kept
 
     # ── Configs ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -145,6 +145,9 @@ class Correlation(MeanMetricWrapper):
         check_columns(held if isinstance(held, Moments) else init_moments(y_pred, self.dtype, 0), columns)
         return backend.run(_add_pairs, *held, y_true, y_pred, sample_weight, mask)
 
+    def _structure(self, values: list[Tensor]) -> Any:
+        return MeanState(*values) if len(values) == len(MeanState._fields) else super()._structure(values)
+
     def merge(self, a: Any, b: Any, /) -> Any:
         if isinstance(a, Moments) and isinstance(b, Moments):
             return merge_moments(a, b)
