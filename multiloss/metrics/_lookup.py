@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from multiloss import losses
+from multiloss._errors import ArgumentError
 from multiloss._lookup import Lookup
 from multiloss._names import snake_case
 from multiloss.losses._base import Loss
@@ -30,11 +31,28 @@ class MetricLookup(Lookup):
         if not isinstance(config, str):
             ours = not str(config.get("module")).endswith("losses")
             return super().deserialize(config, custom_objects) if ours else losses.deserialize(config, custom_objects)
-        found = super().deserialize(config, custom_objects)
+        found = self.find(config, custom_objects)
+        if isinstance(found, type):
+            self._check_no_arguments(config, found)
+            found = found()
         if isinstance(found, Metric) or (custom_objects and config in custom_objects):
             return found
         cls = self.classes().get(found.__name__)
         return cls() if cls is not None else MeanMetricWrapper(found, found.__name__)
+
+    def _check_no_arguments(self, name: str, cls: type) -> None:
+        import inspect  # importing it costs a quarter of importing multiloss
+
+        needed = [
+            each.name
+            for each in inspect.signature(cls).parameters.values()
+            if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD
+        ]
+        if needed:
+            raise ArgumentError(
+                f"The metric {name!r} needs arguments, and a name has none. Pass {cls.__name__}"
+                f"({', '.join(f'{each}=...' for each in needed)}) in its place."
+            )
 
     def serialize(self, obj: Any) -> dict[str, Any]:
         if isinstance(obj, Loss):
@@ -63,6 +81,15 @@ lookup = MetricLookup(
         }
     ),
     functions_first=False,
+    aliases={
+        "binary_iou": "BinaryIoU",
+        "fbeta_score": "FBetaScore",
+        "iou": "IoU",
+        "mean_iou": "MeanIoU",
+        "one_hot_iou": "OneHotIoU",
+        "one_hot_mean_iou": "OneHotMeanIoU",
+        "rmse": "RootMeanSquaredError",
+    },
 )
 
 
@@ -74,7 +101,7 @@ def get(identifier: Any, custom_objects: Mapping[str, Any] | None = None) -> Any
 
     Raises:
         UnknownNameError: for a name that is not known, with near matches.
-        ArgumentError: for anything else.
+        ArgumentError: for the name of a class that needs arguments, and for anything else.
 
     >>> get("mse")
     MeanSquaredError(name='mean_squared_error')

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from multiloss import losses, metrics
 from multiloss._errors import ArgumentError, UnknownNameError
-from tests.metrics.batches import CLASSES, batch_for
+from tests.metrics.batches import CLASSES, OPTIONS, batch_for
 
 Make = Callable[..., Any]
 
@@ -88,7 +88,7 @@ OTHER_NAMES = {
     "binary_focal_crossentropy": "MeanMetricWrapper",
 }
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in CLASSES),
+    *((name, OPTIONS.get(name, {})) for name in CLASSES),
     ("Mean", {"name": "average", "dtype": "float32"}),
     ("BinaryAccuracy", {"threshold": 0.25}),
     ("TopKCategoricalAccuracy", {"k": 1}),
