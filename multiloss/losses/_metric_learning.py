@@ -54,6 +54,10 @@ class _Identities(Rows):
         whole = y_true != NO_CLASS
         return whole if ref_labels is None else whole & K.all(ref_labels != NO_CLASS)
 
+    def counted(self, shape: tuple[int, ...], *, y_true: Tensor, **parameters: Any) -> Tensor:
+        positive, negative = _pairs(y_true, **parameters)
+        return K.any(positive, 1) & K.any(negative, 1)
+
     def complaint(
         self, shape: tuple[int, ...], row: int, *, y_true: Any, ref_labels: Any = None, **_: Any
     ) -> MultilossError:
@@ -62,6 +66,27 @@ class _Identities(Rows):
             bad = (ref_labels % 1 != 0).ravel()
             what, value = f"ref_labels[{bad.argmax()}]", ref_labels[bad.argmax()].item()
         return LabelError(f"{what} is {value}. Expected whole numbers, equal ones for samples that belong together.")
+
+
+def _pairs(
+    y_true: Tensor,
+    *,
+    ref_labels: Tensor = None,
+    ref_embeddings: Tensor = None,
+    remove_diagonal: bool = True,
+    mask: Tensor = None,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """Return (N, M): which references are of an anchor's identity, and which of another."""
+    identities = y_true if ref_labels is None else ref_labels
+    positive = K.expand_dims(y_true, 1) == K.expand_dims(identities, 0)
+    negative = ~positive
+    if remove_diagonal:
+        anchors, others = (K.arange(size, like=y_true) for size in positive.shape)
+        positive = positive & (K.expand_dims(anchors, 1) != K.expand_dims(others, 0))
+    if ref_embeddings is None and mask is not None:
+        positive, negative = positive & K.expand_dims(mask, 0), negative & K.expand_dims(mask, 0)
+    return positive, negative
 
 
 @row_loss(y_true="id", y_pred="embedding", rows=_Identities())
@@ -80,7 +105,8 @@ def circle(
 
     Formula: with `d = max(1 - cosine, 0)` between an anchor and each reference,
     `softplus(logsumexp_p(-gamma * (margin + d) * (margin - d)) + logsumexp_n(gamma * max(1 + margin - d, 0) * (1 - margin - d)))`
-    over the references `p` of the anchor's identity and the others `n`. An anchor without a `p` or without an `n` is 0.
+    over the references `p` of the anchor's identity and the others `n`. An anchor without a `p` or without an `n` is 0, and
+    means do not divide by it.
 
     Shapes: identities `(N,)` and embeddings of length 1 `(N, D)` to `(N,)`. Divide by the length first (`K.l2_normalize`).
 
@@ -103,19 +129,13 @@ def circle(
     >>> round(float(circle([0, 0, 1], [[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]).sum()), 1)
     188.8
     """
-    own = ref_embeddings is None
-    references = y_pred if own else K.cast(as_floats(ref_embeddings), K.dtype(y_pred))
-    identities = y_true if ref_labels is None else ref_labels
+    references = y_pred if ref_embeddings is None else K.cast(as_floats(ref_embeddings), K.dtype(y_pred))
     distance = K.maximum(1.0 - y_pred @ K.moveaxis(references, 0, 1), 0.0)
     if 0 in distance.shape:
         return K.sum(distance, 1)
-    positive = K.expand_dims(y_true, 1) == K.expand_dims(identities, 0)
-    negative = ~positive
-    if remove_diagonal:
-        anchors, others = (K.arange(size, like=y_pred) for size in distance.shape)
-        positive = positive & (K.expand_dims(anchors, 1) != K.expand_dims(others, 0))
-    if own and mask is not None:
-        positive, negative = positive & K.expand_dims(mask, 0), negative & K.expand_dims(mask, 0)
+    positive, negative = _pairs(
+        y_true, ref_labels=ref_labels, ref_embeddings=ref_embeddings, remove_diagonal=remove_diagonal, mask=mask
+    )
     near = -gamma * K.maximum(margin + distance, 0.0) * (margin - distance)
     far = gamma * K.maximum(1.0 + margin - distance, 0.0) * (1.0 - margin - distance)
     total = K.logsumexp(K.where(positive, near, -_INF), 1) + K.logsumexp(K.where(negative, far, -_INF), 1)

@@ -42,6 +42,10 @@ class Rows(Protocol):
         """Return (N,): whether a row of what `align` returned means something."""
         ...
 
+    def counted(self, shape: tuple[int, ...], *, y_true: Tensor, **parameters: Any) -> Tensor:
+        """Return (N,): which rows a mean divides by; None for all that the mask lets through."""
+        return None
+
     def complaint(self, shape: tuple[int, ...], row: int, *, y_true: Any, **parameters: Any) -> MultilossError:
         """Return the error for a row that is not well-formed, given host arrays as they came."""
         ...
@@ -128,16 +132,20 @@ def _selected(
     selection = Selection()
     if sample_weight is not None or mask is not None:
         selection = select(sample_weight, mask, shape[:1], K.dtype(y_pred))
-    computed = selection.computed
-    if computed is not None:
-        y_pred = keep(computed, y_pred, 0.0)
-        well_formed = None if well_formed is None else well_formed | ~computed
+    present = selection.computed
+    if present is not None:
+        y_pred = keep(present, y_pred, 0.0)
+        well_formed = None if well_formed is None else well_formed | ~present
         if not spec.samplewise:
-            parameters["mask"] = computed
+            parameters["mask"] = present
+    counted = spec.rows.counted(shape, y_true=y_true, **parameters)
+    if counted is not None:
+        counted = counted if well_formed is None else counted | ~well_formed
+        selection = select(sample_weight, mask, shape[:1], K.dtype(y_pred), counted)
     values = spec.formula(y_true, y_pred, **parameters)
     if well_formed is not None:
         values = values * K.where(well_formed, K.ones_like(values), _NAN)
-    return values if computed is None else K.where(computed, values, 0.0), selection
+    return values if selection.computed is None else K.where(selection.computed, values, 0.0), selection
 
 
 def column(x: Tensor, what: str, count: int) -> Tensor:

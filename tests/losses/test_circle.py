@@ -36,7 +36,12 @@ def test_the_golden_value(backend, tensor, host):
     embeddings = tensor(np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32))
     values = host(losses.circle(tensor(np.array([0, 0, 1])), embeddings))
     assert_close(values.sum(), 188.8, "float32")
-    assert values[2] == 0  # it has no other of its identity
+    assert values[2] == 0  # it has no other of its identity, and means do not divide by it
+    assert_close(host(losses.Circle()(tensor(np.array([0, 0, 1])), embeddings)), 94.4, "float32")
+    weight = tensor(np.array([1.0, 3.0, 5.0], np.float32))
+    for reduction, denominator in {"sum": 1, "sum_over_batch_size": 2, "mean_with_sample_weight": 4}.items():
+        weighted = losses.Circle(reduction=reduction)(tensor(np.array([0, 0, 1])), embeddings, weight)
+        assert_close(host(weighted), (83.2 + 3 * 105.6) / denominator, "float32")
 
 
 @pytest.mark.parametrize("options", [{}, {"gamma": 3.0}, {"margin": 0.1}, {"gamma": 2, "margin": 0.0}])
@@ -154,7 +159,7 @@ def test_an_identity_that_is_no_whole_number_is_a_nan_row_inside_a_trace(backend
 
 def test_an_objective_and_a_metric_average_over_anchors(backend, tensor, host):
     ids, embeddings = tensor(IDS), tensor(EMBEDDINGS.astype(np.float32))
-    expected = by_pairs(IDS, EMBEDDINGS).mean()
+    expected = by_pairs(IDS, EMBEDDINGS).sum() / 5  # one of six is alone
     objective = Objective(loss="circle")
     assert_close(host(objective(ids, embeddings)), expected, "float32")
     metric = metrics.MeanMetricWrapper(losses.circle)
