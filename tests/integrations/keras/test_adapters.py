@@ -10,6 +10,7 @@ import keras
 import multiloss
 import numpy as np
 import pytest
+from keras.src.backend import StatelessScope, SymbolicScope
 from multiloss import losses, metrics
 from multiloss.integrations.keras import KerasLoss, KerasMetric, as_keras_loss, as_keras_metric
 from tests.integrations.keras.networks import data, network, two_outputs
@@ -168,6 +169,28 @@ def test_metrics_of_labels_and_scores_build_on_every_backend() -> None:
     )
     measured = model.evaluate(x, y, verbose=0, return_dict=True)
     np.testing.assert_allclose(measured["loss"], measured["sparse_categorical_crossentropy"], rtol=1e-5)
+
+
+def test_what_keras_fills_tensors_with_while_it_builds_is_not_looked_at() -> None:
+    # On NumPy that is whatever is in memory.
+    garbage = np.full(4, 99), np.full((4, 3), -7.0, "float32")
+    metric = as_keras_metric("sparse_categorical_crossentropy")
+    with StatelessScope(), SymbolicScope():
+        as_keras_loss("sparse_categorical_crossentropy")(*garbage)
+        metric.update_state(*garbage)
+    assert len(metric.variables) == 5
+    assert float(metric.result()) == 0.0
+
+
+@pytest.mark.keras_on("torch")
+def test_a_metric_keeps_no_gradients() -> None:
+    import torch
+
+    metric = as_keras_metric("mse")
+    y_pred = torch.ones(2, 1, requires_grad=True)
+    metric.update_state(torch.zeros(2, 1), y_pred)
+    state = metric.stateless_update_state(metric.variables, torch.zeros(2, 1), y_pred)
+    assert not metric.stateless_result(state).requires_grad
 
 
 def test_a_framework_without_a_backend_of_multiloss_is_refused_by_name() -> None:
