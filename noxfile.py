@@ -114,13 +114,8 @@ def keras(session: nox.Session, backend: str) -> None:
     """Train, evaluate and save models of Keras with losses and metrics of multiloss, on each backend of Keras."""
     install_project(session, backend)
     install(session, *TEST_GROUP, "keras")
-    session.run(
-        "pytest",
-        "tests/integrations/keras",
-        "multiloss/integrations/keras.py",
-        *session.posargs,
-        env=ENV | {"KERAS_BACKEND": backend, "MULTILOSS_TEST_BACKENDS": backend},
-    )
+    session.env["KERAS_BACKEND"] = backend
+    run_pytest(session, backend, "tests/integrations/keras", "multiloss/integrations/keras.py")
 
 
 @nox.session

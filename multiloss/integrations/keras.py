@@ -41,14 +41,17 @@ What does not work, and why:
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from multiloss import losses, metrics
+from multiloss._boundary import align_weights
 from multiloss._errors import ArgumentError, BackendNotFoundError, NotSupportedError
 from multiloss._registry import available_backends, load_backend, use_backend
 from multiloss._tree import leaves, unflatten
 from multiloss._typing import Tensor, TensorLike
+from multiloss.dispatch import K
 from multiloss.losses import Loss
 from multiloss.metrics import Metric
 from multiloss.objective._resolve import as_loss, as_metric, is_automatic
@@ -161,16 +164,11 @@ class KerasMetric(keras.metrics.Metric):
         """
         y_true, y_pred, mask = _arrive(y_true, y_pred)
         y_pred = keras.ops.stop_gradient(y_pred)
-        given = {"sample_weight": sample_weight, "mask": mask}
         with _host_data_stays():
             if self._initial is None:
                 self._initial = self._build(y_pred)
-            state = self.metric.update(
-                self._initial.rebuild([variable.value for variable in self.variables]),
-                y_true,
-                y_pred,
-                **{key: each for key, each in given.items() if each is not None},
-            )
+            state = self._initial.rebuild([variable.value for variable in self.variables])
+            state = self.metric.update(state, y_true, y_pred, **self._given(sample_weight, mask))
         updated = leaves(state)
         if [tuple(leaf.shape) for leaf in updated] != [tuple(variable.shape) for variable in self.variables]:
             raise NotSupportedError(
@@ -179,6 +177,22 @@ class KerasMetric(keras.metrics.Metric):
             )
         for variable, leaf in zip(self.variables, updated, strict=True):
             variable.assign(leaf)
+
+    def _given(self, sample_weight: TensorLike, mask: Tensor) -> dict[str, Any]:
+        """Return weights and mask as the metric takes them: without a `mask=`, what is masked has weight 0."""
+        # The pure `update` of a metric in Keras' style takes whatever its `update_state` does.
+        verb = self.metric.update_state if type(self.metric).update is Metric.update else self.metric.update
+        taken = inspect.signature(verb).parameters
+        if mask is not None and not taken.keys() & {"mask", "kwargs"}:
+            counts = K.cast(mask, "float32")
+            sample_weight = counts if sample_weight is None else align_weights(sample_weight, counts.shape) * counts
+            mask = None
+        if sample_weight is not None and not taken.keys() & {"sample_weight", "kwargs"}:
+            raise ArgumentError(
+                f"{self.metric!r} arrived with sample weights or a mask, and its update_state takes neither. Give it a "
+                "sample_weight=None, or do not list it under weighted_metrics."
+            )
+        return {key: each for key, each in (("sample_weight", sample_weight), ("mask", mask)) if each is not None}
 
     def _build(self, y_pred: Tensor) -> _InitialState:
         """Add a variable for each leaf of the state, and return what they start from."""
