@@ -364,6 +364,8 @@ DEVIATIONS: dict[str, Case] = {
     "tversky of a false positive": Case(
         *("function", "tversky", np.array([1.0, 0.0]), np.array([1.0, 1.0]), {"alpha": 1.0, "beta": 0.0})
     ),
+    "ctc without any alignment": Case("function", "ctc", np.array([[1, 1, 2]], "int32"), np.zeros((1, 3, 3))),
+    "ctc of a blank between labels": Case("function", "ctc", np.array([[1, 0, 2]], "int32"), np.zeros((1, 3, 3))),
     "masked nan": Case("class", "MeanSquaredError", np.zeros((3, 2)), _NAN_PRED, mask=np.array([True, False, True])),
     "nan of weight 0": Case(
         "class", "MeanSquaredError", np.zeros((3, 2)), _NAN_PRED, sample_weight=np.array([1.0, 0.0, 1.0])
@@ -424,6 +426,31 @@ DEVIATIONS: dict[str, Case] = {
 
 # ── Golden values ────────────────────────────────────────────────────────────────────────────────────
 
+
+def _row_cases() -> Iterator[Case]:
+    """Yield sequences of labels, and identities: the losses of which a sample is a row of its own kind."""
+    rng = np.random.default_rng(21)  # leaves the numbers of the other cases alone
+    for steps, classes in ((5, 3), (12, 7)):
+        labels = rng.integers(1, classes, size=(4, 3)).astype("int32")
+        labels[1, 2:], labels[2, 1:], labels[3] = 0, 0, [1, 1, 2]
+        yield Case("function", "ctc", labels, 2 * rng.normal(size=(4, steps, classes)), note=f"{steps} steps")
+    embeddings = rng.normal(size=(7, 5))
+    embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    ids = np.array([3, 1, 3, 8, 1, 1, 40], "int32")
+    for options in ({}, {"gamma": 5.0}, {"margin": 0.1}, {"gamma": 2.0, "margin": 0.25}):
+        yield Case("function", "circle", ids, embeddings, dict(options))
+    yield Case("function", "circle", ids, 0.9 * embeddings, {"remove_diagonal": False}, note="shorter than 1")
+
+
+def _row_class_cases() -> Iterator[Case]:
+    ctc, _, circle, *_ = _row_cases()
+    for reduction in REDUCTIONS:
+        for name, case in (("CTC", ctc), ("Circle", circle)):
+            weight = np.linspace(0.5, 2.0, len(case.y_true))
+            yield Case("class", name, case.y_true, case.y_pred, {"reduction": reduction})
+            yield Case("class", name, case.y_true, case.y_pred, {"reduction": reduction}, weight, note="weights")
+
+
 GOLDEN_TRUE = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 GOLDEN_PRED = np.array([[0.05, 0.9, 0.05], [0.1, 0.8, 0.1]])
 GOLDEN = {
@@ -445,9 +472,10 @@ GOLDEN = {
 
 FUNCTION_CASES = [
     *_function_cases(),
+    *_row_cases(),
     *(Case("function", name, GOLDEN_TRUE, GOLDEN_PRED, note="golden") for name in GOLDEN),
 ]
-CLASS_CASES = list(_class_cases())
+CLASS_CASES = [*_class_cases(), *_row_class_cases()]
 METRIC_CASES = list(_metric_cases())
 DEVIATION_CASES = list(DEVIATIONS.values())
 METRIC_FUNCTION_CASES = list(_metric_function_cases())
