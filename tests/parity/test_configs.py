@@ -102,6 +102,7 @@ INSTANCES = [
     ("losses", "BinaryFocalCrossentropy", {"apply_class_balancing": True, "alpha": 0.3, "gamma": 1.5}),
     ("losses", "CategoricalCrossentropy", {"from_logits": True, "label_smoothing": 0.1, "reduction": "none"}),
     ("losses", "CategoricalFocalCrossentropy", {"alpha": [0.1, 0.3, 0.6], "gamma": 3.0}),
+    ("losses", "Circle", {"gamma": 3.0, "margin": 0.25, "remove_diagonal": True}),
     ("losses", "SparseCategoricalCrossentropy", {"from_logits": True, "ignore_class": 2}),
     ("losses", "Huber", {"delta": 2.5}),
     ("losses", "CosineSimilarity", {"axis": 1}),
@@ -121,6 +122,10 @@ INSTANCES = [
 def data(name: str) -> tuple[Any, Any]:
     rng = np.random.default_rng(8)
     y_pred = rng.uniform(0.1, 0.9, size=(4, 3)).astype("float32")
+    if name == "CTC":
+        return np.array([[1, 2], [1, 0], [2, 2], [2, 1]], "int32"), rng.normal(size=(4, 5, 3)).astype("float32")
+    if name == "Circle":
+        return np.array([1, 0, 1, 0], "int32"), y_pred / np.linalg.norm(y_pred, axis=-1, keepdims=True)
     if name.startswith("Sparse"):
         return rng.integers(0, 3, 4).astype("int32"), y_pred
     return np.eye(3, dtype="float32")[rng.integers(0, 3, 4)], y_pred
