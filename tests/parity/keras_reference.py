@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.parity import cases
+from tests.parity import cases, metric_cases
 
 
 def _as_floatx(x: Any, floatx: str) -> Any:
@@ -103,7 +103,7 @@ def main(out: Path) -> None:
     np.seterr(all="ignore")
     grids = {
         name: grid
-        for name, grid in vars(cases).items()
+        for name, grid in (vars(cases) | vars(metric_cases)).items()
         if name.endswith("_CASES") and grid is not cases.DEVIATION_CASES
     }
     # Deviations are shown with Keras as it comes: floatx float32, and nothing lifted.

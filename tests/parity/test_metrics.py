@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from multiloss import metrics
 from multiloss.interface import Backend
-from tests.parity import cases
+from tests.parity import cases, metric_cases
 from tests.parity.cases import Case
 from tests.parity.test_losses import assert_equal_to_keras, indexed
 
@@ -93,5 +93,7 @@ def test_the_grid_reaches_every_metric_class_that_keras_has_too() -> None:
 
     ours = {name for name in metrics.__all__ if isinstance(getattr(metrics, name), type)}
     theirs = {name for name in dir(keras.metrics) if name in ours}
-    assert theirs - {case.name for case in cases.METRIC_CASES} <= {"Metric", "MeanMetricWrapper"}
-    assert len(theirs) > 20
+    grids = [grid for name, grid in vars(metric_cases).items() if name.endswith("_CASES")]
+    reached = {case.name for grid in (cases.METRIC_CASES, *grids) for case in grid}
+    assert theirs - reached <= {"Metric", "MeanMetricWrapper"}
+    assert len(theirs) == 46
