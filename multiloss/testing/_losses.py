@@ -110,8 +110,18 @@ def _rows(spec: LossSpec, shape: tuple[int, ...], parameters: Mapping[str, Any],
 
 
 def variants(spec: LossSpec) -> list[dict[str, Any]]:
-    """Return the defaults, and for each parameter its other values one at a time."""
-    return [{}, *({name: value} for name in spec.defaults for value in PARAMETER_VALUES.get(name, ()))]
+    """Return the defaults, and for each parameter its other values one at a time.
+
+    Raises:
+        LookupError: for a parameter that `PARAMETER_VALUES` does not know.
+    """
+    unknown = spec.defaults.keys() - PARAMETER_VALUES.keys()
+    if unknown:
+        raise LookupError(
+            f"{spec.name} has parameters {sorted(unknown)} without an entry in multiloss.testing.PARAMETER_VALUES. "
+            "Add values other than the default, so that the contract tests can see them act."
+        )
+    return [{}, *({name: value} for name in spec.defaults for value in PARAMETER_VALUES[name])]
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,7 @@ CLASSES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "CategoricalCrossentropy": (_one_hot, _real, {"from_logits": True, "label_smoothing": 0.1}),
     "CategoricalFocalCrossentropy": (_one_hot, _distribution, {"alpha": 0.4}),
     "SparseCategoricalCrossentropy": (None, _real, {"from_logits": True, "ignore_class": 2}),
+    "CategoricalGeneralizedCrossEntropy": (None, _distribution, {"q": 0.3}),
 }
 
 
@@ -351,6 +352,12 @@ DEVIATIONS: dict[str, Case] = {
             (f"regions {options}", _binary(3, 4, 2), _probability(3, 4, 2)),
             (f"empty regions {options}", np.zeros((3, 4, 2)), np.zeros((3, 4, 2))),
         )
+    },
+    **{
+        f"{name} of weighted regions": Case(
+            "class", name, _binary(3, 4, 2), _probability(3, 4, 2), {"axis": (1, 2)}, np.array([1.0, 0.5, 2.0])
+        )
+        for name in ("Dice", "Tversky")
     },
     "generalized cross-entropy of labels (N,1)": Case(
         *(
