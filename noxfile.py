@@ -113,9 +113,15 @@ def parity(session: nox.Session) -> None:
 def keras(session: nox.Session, backend: str) -> None:
     """Train, evaluate and save models of Keras with losses and metrics of multiloss, on each backend of Keras."""
     install_project(session, backend)
-    install(session, *TEST_GROUP, "keras", "scipy")  # Keras' NumPy backend needs scipy and does not ask for it
-    session.env["KERAS_BACKEND"] = backend
-    run_pytest(session, backend, "tests/integrations/keras", "multiloss/integrations/keras.py")
+    # Keras' NumPy backend imports jax and scipy, and does not ask for them.
+    install(session, *TEST_GROUP, "keras", *(["jax", "scipy"] if backend == "numpy" else []))
+    session.run(
+        "pytest",
+        "tests/integrations/keras",
+        "multiloss/integrations/keras.py",
+        *session.posargs,
+        env=ENV | {"KERAS_BACKEND": backend, "MULTILOSS_TEST_BACKENDS": backend},
+    )
 
 
 @nox.session

@@ -23,6 +23,9 @@ What works without an adapter, and what does not:
 | a metric instance: `metrics.AUC()` | **wrong** on torch, an error on JAX: Keras takes it for a function | likewise |
 | anything from `as_keras_loss`, `as_keras_metric` | right | right |
 
+Where it differs from Keras on purpose: every metric sees the mask, `AUC` and `Precision` too, where Keras masks averages
+only; and what is masked or has weight 0 may be nan. See docs/deviations.md.
+
 What does not work, and why:
 
 * Metrics whose state grows with the data, such as `AUC(num_thresholds=None)`: variables of Keras have one shape. They

@@ -85,3 +85,17 @@ def test_in_fit_metrics_see_the_mask_except_on_jax_where_keras_loses_it() -> Non
     seen = correct if keras.backend.backend() == "jax" else correct[x != 0]
     assert correct.mean() != correct[x != 0].mean()
     np.testing.assert_allclose(results, seen.mean(), rtol=1e-5)
+
+
+def test_metrics_of_counts_see_the_mask_unlike_those_of_keras() -> None:
+    x, _, _ = sequences()
+    keras.utils.set_random_seed(6)
+    inputs = keras.Input((x.shape[1],))
+    embedded = keras.layers.Embedding(x.max() + 1, 4, mask_zero=True)(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(embedded))
+    y = (x % 2 == 0).astype("float32")[..., None]  # the padding would be positives
+    made = [as_keras_metric(metrics.TruePositives(0.0, name="ours")), keras.metrics.TruePositives(0.0, name="theirs")]
+    model.compile(loss=as_keras_loss("binary_crossentropy"), metrics=made)
+    measured = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert measured["ours"] == y[x != 0].sum()
+    assert measured["theirs"] == y.sum()

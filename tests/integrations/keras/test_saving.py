@@ -14,7 +14,7 @@ import pytest
 from multiloss import backend as K
 from multiloss import losses, metrics
 from multiloss.integrations.keras import KerasLoss, KerasMetric, as_keras_loss, as_keras_metric
-from tests.integrations.keras.networks import data, network
+from tests.integrations.keras.networks import branches, data, network
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -35,28 +35,27 @@ class Scaled(losses.Loss):
         return super().get_config() | {"factor": self.factor}
 
 
-LOSSES = [
-    losses.Huber(delta=0.5, reduction="sum", name="mine"),
-    losses.LossFunctionWrapper(losses.huber, delta=0.25),
-    losses.LossFunctionWrapper(sixth_power, scale=3.0),
-    losses.mean_absolute_error,
-    sixth_power,
-    Scaled(3.0, reduction="sum"),
-    "mse",
-]
-METRICS = [
-    lambda: metrics.MeanSquaredError(name="mine"),
-    lambda: metrics.MeanMetricWrapper(losses.huber, name="half", delta=0.5),
-    lambda: metrics.MeanMetricWrapper(sixth_power, scale=3.0),
-    lambda: losses.Huber(delta=0.5),
-    lambda: Scaled(3.0),
-    lambda: losses.log_cosh,
-    lambda: "rmse" if "rmse" in metrics.__all__ else "root_mean_squared_error",
-]
+LOSSES = {
+    "instance": losses.Huber(delta=0.5, reduction="sum", name="mine"),
+    "wrapped": losses.LossFunctionWrapper(losses.huber, delta=0.25),
+    "wrapped_custom": losses.LossFunctionWrapper(sixth_power, scale=3.0),
+    "function": losses.mean_absolute_error,
+    "custom": sixth_power,
+    "subclass": Scaled(3.0, reduction="sum"),
+    "name": "mse",
+}
 
 
-def name(each: object) -> str:
-    return getattr(each, "__name__", None) or (each if isinstance(each, str) else type(each).__name__)
+def given_metrics() -> list[object]:
+    return [
+        metrics.MeanSquaredError(name="instance"),
+        metrics.MeanMetricWrapper(losses.huber, name="wrapped", delta=0.5),
+        metrics.MeanMetricWrapper(sixth_power, name="wrapped_custom", scale=3.0),
+        losses.Huber(delta=0.25),
+        Scaled(3.0),
+        losses.log_cosh,
+        "rmse",
+    ]
 
 
 def built_for(model: object) -> object:
@@ -66,28 +65,24 @@ def built_for(model: object) -> object:
     return optimizer
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=name)
-def test_a_saved_loss_evaluates_as_before(loss: object, saved: Path) -> None:
+def test_saved_losses_and_metrics_evaluate_as_before(saved: Path) -> None:
     x, y, weights = data("real")
-    model = network()
-    model.compile(loss=as_keras_loss(loss), optimizer=built_for(model))
-    before = model.evaluate(x, y, sample_weight=weights, verbose=0)
+    model = branches(dict.fromkeys(LOSSES))
+    model.compile(
+        loss={name: as_keras_loss(loss) for name, loss in LOSSES.items()},
+        optimizer=built_for(model),
+        weighted_metrics={"name": [as_keras_metric(metric) for metric in given_metrics()]},
+    )
+    targets, given = dict.fromkeys(LOSSES, y), dict.fromkeys(LOSSES, weights)
+    before = model.evaluate(x, targets, sample_weight=given, verbose=0, return_dict=True)
+    assert len(before) == 1 + len(LOSSES) + len(given_metrics())
     model.save(saved)
     loaded = keras.saving.load_model(saved)
-    assert isinstance(loaded.loss, KerasLoss)
-    assert loaded.loss.get_config() == model.loss.get_config()
-    assert loaded.evaluate(x, y, sample_weight=weights, verbose=0) == before
-
-
-@pytest.mark.parametrize("make", METRICS, ids=lambda make: name(make()))
-def test_a_saved_metric_measures_as_before(make: object, saved: Path) -> None:
-    x, y, weights = data("real")
-    model = network()
-    model.compile(loss="mse", optimizer=built_for(model), weighted_metrics=[as_keras_metric(make())])
-    before = model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
-    model.save(saved)
-    loaded = keras.saving.load_model(saved)
-    assert loaded.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True) == before
+    assert all(isinstance(loss, KerasLoss) for loss in loaded.loss.values())
+    assert {name: repr(loss.loss) for name, loss in loaded.loss.items()} == {
+        name: repr(loss.loss) for name, loss in model.loss.items()
+    }
+    assert loaded.evaluate(x, targets, sample_weight=given, verbose=0, return_dict=True) == before
 
 
 @pytest.mark.keras_on("torch", "jax")
