@@ -89,7 +89,7 @@ def test_an_unknown_problem_lists_near_matches(fail: Fail) -> None:
 
 def test_an_unknown_loss_lists_near_matches(fail: Fail) -> None:
     message = fail("demo", "circles", "--loss", "hige")
-    assert message.casefold() == "error: unknown loss: 'hige'. did you mean 'hinge'?\n"
+    assert message == "Error: Unknown loss: 'hige'. Did you mean 'Hinge' or 'hinge'?\n"
 
 
 def test_a_loss_that_does_not_fit_names_those_that_do(fail: Fail) -> None:
