@@ -57,7 +57,9 @@ def test_far_logits_in_half_precision_do_not_overflow(name, backend, tensor, hos
 
 
 @pytest.mark.parametrize("floatx", ["float32", "float64"])
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if spec(name).target != "class index" and spec(name).event != "row"])
+@pytest.mark.parametrize(
+    "name", [name for name in FUNCTIONS if spec(name).target != "class index" and spec(name).event != "row"]
+)
 def test_integers_and_python_numbers_become_floatx(name, floatx, backend, tensor, host, float64):
     K.set_floatx(floatx)
     y_true, y_pred = np.array([[0, 1], [1, 0]]), np.array([[1, 0], [1, 0]])

@@ -62,7 +62,10 @@ def test_degenerate_rows_have_a_finite_gradient(name, parameters, dtype, backend
     if spec(name).prediction == "logits":
         cases |= {"huge": 1e15 * ones, "far apart": 1e15 * first * ones, "the other way": -1e15 * first * ones}
     else:
-        cases |= {"opposite": first * np.array([[1], [-1], [1], [-1]], dtype), "at right angles": np.eye(4, dtype=dtype)}
+        cases |= {
+            "opposite": first * np.array([[1], [-1], [1], [-1]], dtype),
+            "at right angles": np.eye(4, dtype=dtype),
+        }
     targets = {"random": y_true, "all alike": 0 * y_true + y_true[-1]}
     if spec(name).target == "id":
         targets["none alike"] = np.arange(4)
