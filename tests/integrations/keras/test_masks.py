@@ -91,7 +91,7 @@ def test_metrics_of_counts_see_the_mask_unlike_those_of_keras() -> None:
     x, _, _ = sequences()
     keras.utils.set_random_seed(6)
     inputs = keras.Input((x.shape[1],))
-    embedded = keras.layers.Embedding(x.max() + 1, 4, mask_zero=True)(inputs)
+    embedded = keras.layers.Embedding(int(x.max()) + 1, 4, mask_zero=True)(inputs)
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(embedded))
     y = (x % 2 == 0).astype("float32")[..., None]  # the padding would be positives
     made = [as_keras_metric(metrics.TruePositives(0.0, name="ours")), keras.metrics.TruePositives(0.0, name="theirs")]
