@@ -74,7 +74,7 @@ class Metric:
         super().__init_subclass__(**kwargs)
         if "update_state" in vars(cls):
             update_state: Callable[..., Any] = vars(cls)["update_state"]
-            cls.update_state = at_boundary(update_state)  # type: ignore[method-assign]
+            type.__setattr__(cls, "update_state", at_boundary(update_state))
 
     def __init__(self, dtype: Any = None, name: str | None = None) -> None:
         self.dtype = dtype_name(dtype)

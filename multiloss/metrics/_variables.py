@@ -164,9 +164,6 @@ class Variable:
     def __repr__(self) -> str:
         return f"<Variable {self.name!r}: {self.value!r}>"
 
-    # A variable is equal to another by its values, so it can be no key.
-    __hash__ = None  # type: ignore[assignment]
-
 
 def _binary(operation: Callable[[Any, Any], Any], swapped: bool) -> Callable[[Variable, Any], Tensor]:
     def apply(self: Variable, other: Any) -> Tensor:
@@ -182,6 +179,8 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
     setattr(Variable, f"__r{_name}__", _binary(_operation, swapped=True))
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Variable, f"__{_name}__", _binary(getattr(operator, _name), swapped=False))
+# A variable is equal to another by its values, so it can be no key.
+type.__setattr__(Variable, "__hash__", None)
 
 
 def plain(x: Any) -> Any:
