@@ -30,7 +30,7 @@ def close(actual, expected, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", [name for name in SAMPLEWISE_CLASSES if name not in INTERACTING])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=3)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=2)
 @given(edges=splits(), reduction=st.sampled_from(["sum_over_batch_size", "mean_with_sample_weight", "sum"]))
 def test_parts_add_up_to_the_whole(name, dtype, reduction, edges, backend, tensor, host, float64):
     y_true, y_pred = data(name, (SAMPLES, 3), dtype)
