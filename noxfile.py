@@ -86,7 +86,8 @@ def plugin(session: nox.Session) -> None:
     install_project(session, "numpy")
     install(session, *TEST_GROUP)
     session.install("./tests/plugin")
-    session.run("pytest", "tests/plugin", *session.posargs, env=ENV)
+    settings = ("-c", "tests/plugin/pyproject.toml", "--rootdir", "tests/plugin")
+    session.run("pytest", *settings, "tests/plugin/tests", *session.posargs, env=ENV)
 
 
 @nox.session
