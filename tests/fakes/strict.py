@@ -223,8 +223,11 @@ class StrictBackend(Backend):
         np.add.at(total, segments._array, x._array)
         return StrictTensor(total)
 
-    reshape, expand_dims, squeeze, broadcast_to, moveaxis = (
-        _shape(each) for each in (np.reshape, np.expand_dims, np.squeeze, np.broadcast_to, np.moveaxis)
+    def reshape(self, x, /, shape):
+        return StrictTensor(x._array.reshape(shape))
+
+    expand_dims, squeeze, broadcast_to, moveaxis = (
+        _shape(each) for each in (np.expand_dims, np.squeeze, np.broadcast_to, np.moveaxis)
     )
 
     def _joined(self, xs, axis, *, function):
