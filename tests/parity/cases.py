@@ -75,6 +75,9 @@ def _one_hot(*shape: int) -> np.ndarray:
     return np.eye(shape[-1])[_labels(*shape[:-1], classes=shape[-1])]
 
 
+_PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.05, 0.9, 0.05], [0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])
+
+
 # ── Functions ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -129,8 +132,7 @@ def _function_cases() -> Iterator[Case]:
                 yield case(name, odd, made(*shape), note, from_logits=from_logits, ignore_class=-1)
 
     for q in (0.2, 0.5, 0.9):
-        labels = _labels(5, classes=3)
-        yield case("categorical_generalized_cross_entropy", labels, _distribution(5, 3), q=q)
+        yield case("categorical_generalized_cross_entropy", np.array([0, 2, 1, 1, 0], "int32"), _PROBABILITIES, q=q)
 
     for name in (
         *("mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "log_cosh", "huber"),
@@ -199,7 +201,6 @@ CLASSES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "CategoricalCrossentropy": (_one_hot, _real, {"from_logits": True, "label_smoothing": 0.1}),
     "CategoricalFocalCrossentropy": (_one_hot, _distribution, {"alpha": 0.4}),
     "SparseCategoricalCrossentropy": (None, _real, {"from_logits": True, "ignore_class": 2}),
-    "CategoricalGeneralizedCrossEntropy": (None, _distribution, {"q": 0.3}),
 }
 
 
@@ -237,6 +238,18 @@ def _class_cases() -> Iterator[Case]:
     yield Case("class", "MeanSquaredError", y_true, y_pred, {}, mask=nothing, note="all masked")
     ignored = np.full((2, 4), -1, "int32")
     yield Case("class", "SparseCategoricalCrossentropy", ignored, _distribution(2, 4, 3), {"ignore_class": -1})
+    for reduction in REDUCTIONS:
+        labels = np.array([0, 2, 1, 1, 0], "int32")
+        yield Case(
+            *(
+                "class",
+                "CategoricalGeneralizedCrossEntropy",
+                labels,
+                _PROBABILITIES,
+                {"q": 0.3, "reduction": reduction},
+            ),
+            np.array([1.0, 0.5, 2.0, 0.0, 1.0]),
+        )
 
 
 # ── Metrics ─────────────────────────────────────────────────────────────────────────────────────────────────────
