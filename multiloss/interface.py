@@ -93,6 +93,10 @@ class Backend(ABC):
     def has_values(self, x: Tensor, /) -> bool:
         """Whether the values of `x` can be looked at now: not inside a trace, and without waiting for a device."""
 
+    def ends_with_trace(self, x: Tensor, /) -> bool:
+        """Whether `x` belongs to a function that is being traced or transformed, and must not be kept beyond it."""
+        return False
+
     def is_floating(self, x: Tensor, /) -> bool:
         """Whether `x` holds floating-point numbers."""
         return self.dtype(x).startswith(("float", "bfloat"))
@@ -363,7 +367,7 @@ class Backend(ABC):
             )
             return linear + self.log1p(self.exp(-self.abs(output)))
         output = self.clip(output, EPSILON, 1.0 - EPSILON)
-        return -(target * self.log(output) + (1.0 - target) * self.log(1.0 - output))
+        return -(target * self.log(output) + (1.0 - target) * self.log1p(-output))
 
     def categorical_crossentropy(
         self, target: Tensor, output: Tensor, /, from_logits: bool = False, axis: int = -1

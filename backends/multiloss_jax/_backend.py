@@ -86,6 +86,9 @@ class JaxBackend(Backend):
     def has_values(self, x: Tensor, /) -> bool:
         return not isinstance(x, jax.core.Tracer) and all(device.platform == "cpu" for device in x.devices())
 
+    def ends_with_trace(self, x: Tensor, /) -> bool:
+        return isinstance(x, jax.core.Tracer)
+
     # ── Elementwise ─────────────────────────────────────────────────────────────────────────────────────────
 
     sign = staticmethod(jnp.sign)

@@ -67,6 +67,8 @@ class Metric:
     state: Any = None
     """What has been accumulated, to save, move or merge; None before the first batch."""
 
+    _lent: bool = False
+    """Whether the state is that of a pure function for the time of a call; then it may be traced."""
     _declared: tuple[Declaration, ...] = ()
     """The variables of a metric in Keras' style."""
 
@@ -121,18 +123,29 @@ class Metric:
     def update_state(self, *args: Any, **kwargs: Any) -> None:
         """Take in one more batch; the arguments are those of `update`.
 
-        The first batch decides the framework and the device of the state. Gradients are cut off. Not for use inside
-        `jax.jit`, which has no state to keep: use `init`, `update` and `compute` there.
+        The first batch decides the framework and the device of the state. Gradients are cut off.
 
         Raises:
             MixedBackendsError: if a later batch comes from another framework. `reset_state()` first.
+            NotSupportedError: inside a function that is traced, such as `jax.jit`'s or `torch.func.vmap`'s, after which
+                nothing is left of the state: use `init`, `update` and `compute` there.
         """
         count = len(args)
         arrived = self._arrive([*args, *kwargs.values()])
         given = dict(zip(kwargs, arrived[count:], strict=True))
-        if self.state is None:
-            self.state = self.init(self._reference(arrived[:count], given))
-        self.state = self.update(self.state, *arrived[:count], **given)
+        state = self.init(self._reference(arrived[:count], given)) if self.state is None else self.state
+        self.state = self._to_keep(self.update(state, *arrived[:count], **given))
+
+    def _to_keep(self, state: Any) -> Any:
+        """Return a state that is going to be held; it must not end with the trace that it was made in."""
+        if not self._lent and any(owner_of(leaf).ends_with_trace(leaf) for leaf in leaves(state)):
+            raise NotSupportedError(
+                f"{type(self).__name__} {self.name!r} was updated inside a function that is traced (jax.jit, jax.vmap, "
+                "jax.lax.scan, torch.func), after which nothing is left of its state. Expected update_state and calls "
+                "outside of it. Inside, carry the state yourself: state = metric.init(y_pred); "
+                "state = metric.update(state, y_true, y_pred); metric.compute(state)."
+            )
+        return state
 
     def _arrive(self, args: list[TensorLike]) -> list[Tensor]:
         """Return the arguments as tensors of the framework that holds the state, without gradients."""
@@ -308,13 +321,15 @@ class Metric:
         metrics = [self]
         for metric in metrics:
             metrics += metric._nested()
-        before = [metric.state for metric in metrics]
+        before = [(metric.state, metric._lent) for metric in metrics]
+        for metric in metrics:
+            metric._lent = True
         self._hold(state)
         try:
             return verb(*args, **kwargs), self._held()
         finally:
-            for metric, kept in zip(metrics, before, strict=True):
-                metric.state = kept
+            for metric, (kept, lent) in zip(metrics, before, strict=True):
+                metric.state, metric._lent = kept, lent
 
     # ── Configs ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -202,11 +202,18 @@ def at_boundary(update_state: Callable[..., Any]) -> Callable[..., Any]:
         backend, tensors = arrive(*held, *(plain(given[at]) for at in places))
         for at, x in zip(places, tensors[len(held) :], strict=True):
             given[at] = x if x is None or not backend.is_floating(x) else backend.stop_gradient(x)
+        before = self.state
         if self._declared:
             like = [x for x in tensors[len(held) :] if x is not None]
             floats = [x for x in like if backend.is_floating(x)]
             own = unflatten(self.state, tensors[: len(held)])
             self.state = own if held else self._initial((floats or like or [None])[-1])
-        return update_state(self, *given[: len(args)], **dict(zip(kwargs, given[len(args) :], strict=True)))
+        try:
+            returned = update_state(self, *given[: len(args)], **dict(zip(kwargs, given[len(args) :], strict=True)))
+            self._to_keep(self.state)
+        except Exception:
+            self.state = before  # a batch that is refused leaves nothing behind
+            raise
+        return returned
 
     return arrived

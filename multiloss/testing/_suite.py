@@ -24,6 +24,7 @@ Array = Any
 NOT_TENSOR_OPERATIONS = frozenset(
     {
         *("version", "devices", "asarray", "to_numpy", "dtype", "cast", "has_values", "is_floating"),
+        "ends_with_trace",
         *("full", "arange", "value_and_grad", "jit", "run"),
     }
 )
@@ -115,6 +116,7 @@ class BackendConformance:
 
     def test_concrete_tensors_have_values(self, backend: Backend) -> None:
         assert backend.has_values(_tensor(backend, np.ones(2, np.float32)))
+        assert not backend.ends_with_trace(_tensor(backend, np.ones(2, np.float32)))
 
     def test_full_and_arange_follow_like(self, backend: Backend, dtype: str) -> None:
         _require(backend, dtype)
