@@ -168,7 +168,7 @@ class Backend(ABC):
         """Return `x`, treated as a constant by differentiation."""
 
     def clip(self, x: Tensor, /, min_value: float | None = None, max_value: float | None = None) -> Tensor:
-        """Return `x` kept within `[min_value, max_value]`; None leaves a side open.
+        """Return `x` kept within `[min_value, max_value]`; None leaves one side open.
 
         Derivative: 1 inside and at the bounds, 0 outside. nan stays nan.
         """
@@ -180,11 +180,22 @@ class Backend(ABC):
 
     def sigmoid(self, x: Tensor, /) -> Tensor:
         """Return `1 / (1 + exp(-x))`, with full relative accuracy on both sides."""
-        return self.exp(self.minimum(x, 0.0)) / (1.0 + self.exp(-self.abs(x)))
+        _, negative, minus = self._halves(x)
+        return self.exp(-negative) / (1.0 + self.exp(minus))
 
     def softplus(self, x: Tensor, /) -> Tensor:
         """Return `log(1 + exp(x))`; never overflows."""
-        return self.maximum(x, 0.0) + self.log1p(self.exp(-self.abs(x)))
+        positive, _, minus = self._halves(x)
+        return positive + self.log1p(self.exp(minus))
+
+    def _halves(self, x: Tensor, /) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `max(x, 0)`, `max(-x, 0)` and `-|x|`, of which functions are made that are smooth at 0.
+
+        With the derivatives of one side at 0, not their mean, such a function has the right derivatives there of any
+        order: 0 is where boosting starts.
+        """
+        below = x < 0
+        return self.where(below, 0.0, x), self.where(below, -x, 0.0), self.where(below, x, -x)
 
     def log_sigmoid(self, x: Tensor, /) -> Tensor:
         """Return `log(sigmoid(x))`."""
@@ -362,10 +373,9 @@ class Backend(ABC):
         `[1e-7, 1 - 1e-7]`.
         """
         if from_logits:
-            linear = self.multiply_no_nan(1.0 - target, self.maximum(output, 0.0)) + self.multiply_no_nan(
-                target, self.maximum(-output, 0.0)
-            )
-            return linear + self.log1p(self.exp(-self.abs(output)))
+            positive, negative, minus = self._halves(output)
+            linear = self.multiply_no_nan(1.0 - target, positive) + self.multiply_no_nan(target, negative)
+            return linear + self.log1p(self.exp(minus))
         output = self.clip(output, EPSILON, 1.0 - EPSILON)
         return -(target * self.log(output) + (1.0 - target) * self.log1p(-output))
 
@@ -474,6 +484,28 @@ class Backend(ABC):
         `value` is the scalar that is differentiated; a leaf that does not matter gets zeros. `aux` lists tensors
         and other objects; value and tensors come back cut off from the gradient.
         """
+
+    def grad_and_hessian_products(
+        self, fn: Callable[[Tensor], Tensor], x: Tensor, vectors: Sequence[Tensor], /
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the gradient of the scalar `fn(x)`, and for each of `vectors` the Hessian's product with it.
+
+        They come back cut off from any gradient. Here each product is a gradient of its own, taken of the gradient;
+        that needs a `value_and_grad` that can be nested.
+        """
+        if not vectors:
+            return self.value_and_grad(lambda leaves: (fn(leaves[0]), []), [x])[2][0], []
+
+        def slope(vector: Tensor) -> tuple[Tensor, Tensor]:
+            def along(leaves: list[Tensor]) -> tuple[Tensor, list[Any]]:
+                _, _, (gradient,) = self.value_and_grad(lambda inner: (fn(inner[0]), []), leaves)
+                return self.sum(gradient * vector), [gradient]
+
+            _, (gradient,), (product,) = self.value_and_grad(along, [x])
+            return gradient, product
+
+        pairs = [slope(vector) for vector in vectors]
+        return pairs[0][0], [product for _, product in pairs]
 
     def jit(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Return `fn`, compiled by the framework if it has a compiler."""

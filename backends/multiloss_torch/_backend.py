@@ -134,13 +134,12 @@ class TorchBackend(Backend):
     def stop_gradient(self, x: Tensor, /) -> Tensor:
         return x.detach()
 
-    def clip(self, x: Tensor, /, min_value: float | None = None, max_value: float | None = None) -> Tensor:
-        return x if min_value is None and max_value is None else torch.clamp(x, min_value, max_value)
+    clip: Any = staticmethod(torch.clamp)
 
     # ── Reductions ──────────────────────────────────────────────────────────────────────────────────────────
 
-    sum = staticmethod(torch.sum)
-    mean = staticmethod(torch.mean)
+    sum: Any = staticmethod(torch.sum)
+    mean: Any = staticmethod(torch.mean)
 
     def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return torch.amax(x, _axes(axis, x.ndim), keepdims)
@@ -217,24 +216,34 @@ class TorchBackend(Backend):
         return torch.arange(n, dtype=wanted, device=like.device if isinstance(like, torch.Tensor) else None)
 
     # ── What losses are made of: fewer kernels than the formulas of the interface, to the same values ───────────
+    #
+    # In place on what nobody else has seen, unless autograd would have to keep a copy of it.
 
     def binary_crossentropy(self, target: Tensor, output: Tensor, /, from_logits: bool = False) -> Tensor:
         if from_logits or not isinstance(target, torch.Tensor) or target.dtype != output.dtype:
             return super().binary_crossentropy(target, output, from_logits)
         p = torch.clamp(output, EPSILON, 1.0 - EPSILON)
-        return -torch.lerp(torch.log1p(-p), torch.log(p), target)
+        if output.requires_grad or target.requires_grad:
+            return -torch.lerp(torch.log1p(-p), torch.log(p), target)
+        log_q = torch.log1p_(-p)
+        return torch.neg_(torch.lerp(log_q, torch.log_(p), target))
 
     def categorical_crossentropy(
         self, target: Tensor, output: Tensor, /, from_logits: bool = False, axis: int = -1
     ) -> Tensor:
         if from_logits or target.dtype != output.dtype:
             return super().categorical_crossentropy(target, output, from_logits, axis)
-        return -torch.linalg.vecdot(target, torch.log(self.normalized_probabilities(output, axis)), dim=axis)
+        q = self.normalized_probabilities(output, axis)
+        if output.requires_grad or target.requires_grad:
+            return -torch.linalg.vecdot(target, torch.log(q), dim=axis)
+        return torch.neg_(torch.linalg.vecdot(target, torch.log_(q), dim=axis))
 
     def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
         # torch's derivative of a quotient divides twice where the textbook's squares, so no total is too small for it.
-        total = torch.clamp(torch.sum(output, axis, True), TINY)
-        return torch.clamp(output / total, EPSILON, 1.0 - EPSILON)
+        total = torch.sum(output, axis, True)
+        if output.requires_grad:
+            return torch.clamp(output / torch.clamp(total, TINY), EPSILON, 1.0 - EPSILON)
+        return torch.clamp_(output / torch.clamp_(total, TINY), EPSILON, 1.0 - EPSILON)
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -252,6 +261,26 @@ class TorchBackend(Backend):
             gradients = torch.autograd.grad(value, variables, materialize_grads=True)
         detached = [each.detach() if isinstance(each, torch.Tensor) else each for each in aux]
         return value.detach(), detached, list(gradients)
+
+    def grad_and_hessian_products(
+        self, fn: Callable[[Tensor], Tensor], x: Tensor, vectors: Sequence[Tensor], /
+    ) -> tuple[Tensor, list[Tensor]]:
+        if torch.compiler.is_compiling():
+            slope, pullback = torch.func.vjp(torch.func.grad(fn), x)
+            return slope, [pullback(vector)[0] for vector in vectors]
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            value = fn(x)
+            if not value.requires_grad:  # nothing depends on x
+                return torch.zeros_like(x), [torch.zeros_like(x) for _ in vectors]
+            (slope,) = torch.autograd.grad(value, x, create_graph=bool(vectors), materialize_grads=True)
+            if not slope.requires_grad:  # the function is linear
+                return slope.detach(), [torch.zeros_like(x) for _ in vectors]
+            products = [
+                torch.autograd.grad(slope, x, vector, retain_graph=True, materialize_grads=True)[0]
+                for vector in vectors
+            ]
+        return slope.detach(), products
 
     def jit(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         return torch.compile(fn)

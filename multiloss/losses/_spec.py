@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from multiloss._boundary import (
     align,
@@ -103,6 +103,7 @@ class LossSpec:
         defaults: the parameters and their defaults, in order, without the operands.
         operands: the parameters that are tensors (annotated `TensorLike`): they belong to one call, not to the loss.
         extras: the keyword-only parameters, which Keras has not.
+        curved: whether the second derivative for `y_pred` is more than 0 and kinks.
         samplewise: whether each value depends on its own sample alone. A formula whose values do not takes a `mask`, which
             says which samples are there.
         samples: what the function form runs.
@@ -116,13 +117,21 @@ class LossSpec:
 
     domains: Mapping[str, Domain] = _DOMAINS
 
-    def __init__(self, formula: Callable[..., Any], target: Target, prediction: Prediction, event: Event) -> None:
+    def __init__(
+        self,
+        formula: Callable[..., Any],
+        target: Target,
+        prediction: Prediction,
+        event: Event,
+        curved: bool = True,
+    ) -> None:
         code = formula.__code__
         self.name: str = formula.__name__
         self.formula = formula
         self.target = target
         self.prediction = prediction
         self.event = event
+        self.curved = curved
         self._positional = code.co_varnames[2 : code.co_argcount]
         self._all: Mapping[str, Any] = {
             **dict(zip(self._positional, formula.__defaults__ or (), strict=True)),
@@ -255,10 +264,20 @@ def _prepare(
     return y_true, y_pred
 
 
-def _evaluate(
+class Arranged(NamedTuple):
+    """What a formula gets, and what is to be done with what it returns."""
+
+    y_true: Tensor
+    y_pred: Tensor
+    selection: Selection
+    in_range: Tensor
+    """Where labels are in range; None if that is known already."""
+
+
+def _filled(
     spec: LossSpec, y_true: Tensor, y_pred: Tensor, selection: Selection, checked: bool, parameters: Mapping[str, Any]
-) -> Tensor:
-    """Return the formula's values with unselected entries left out and bad labels turned into nan."""
+) -> Arranged:
+    """Return the arguments with harmless values in unselected entries and for bad labels."""
     axis = parameters.get("axis", -1)
     computed, in_range = selection.computed, None
     if not checked and spec.has_classes(parameters):
@@ -268,9 +287,15 @@ def _evaluate(
         labels = spec.predicts_labels(parameters)
         y_true = keep(computed, y_true, 0 if labels or spec.target == "class index" else 1.0, axis)
         y_pred = keep(computed, y_pred, 0 if labels else 1.0, axis)
-    values = spec.formula(y_true, y_pred, **parameters)
-    if in_range is not None:
-        values = values * K.where(in_range, K.ones_like(values), _NAN)
+    return Arranged(y_true, y_pred, selection, in_range)
+
+
+def _evaluate(spec: LossSpec, arranged: Arranged, parameters: Mapping[str, Any]) -> Tensor:
+    """Return the formula's values with unselected entries left out and bad labels turned into nan."""
+    values = spec.formula(arranged.y_true, arranged.y_pred, **parameters)
+    if arranged.in_range is not None:
+        values = values * K.where(arranged.in_range, K.ones_like(values), _NAN)
+    computed = arranged.selection.computed
     return values if computed is None else K.where(computed, values, 0.0)
 
 
@@ -287,13 +312,13 @@ def _samples(
         if ignored is not None:
             kept = y_true != ignored
             selection = Selection(None, kept, kept)
-    return _evaluate(spec, y_true, y_pred, selection, checked, parameters)
+    return _evaluate(spec, _filled(spec, y_true, y_pred, selection, checked, parameters), parameters)
 
 
 _NO_SELECTION = Selection()
 
 
-def _selected(
+def arrange(
     spec: LossSpec,
     y_true: Tensor,
     y_pred: Tensor,
@@ -303,8 +328,8 @@ def _selected(
     checked: bool,
     dtype: DType | None,
     **parameters: Any,
-) -> tuple[Tensor, Selection]:
-    """Return one value per sample, 0 where it does not count, and what counts: what loss and metric then add up."""
+) -> Arranged:
+    """Return the arguments of the formula, aligned and settled, and which samples count."""
     y_true, y_pred = _prepare(spec, y_true, y_pred, dtype, parameters)
     axis = parameters.get("axis", -1)
     kept = None
@@ -324,7 +349,16 @@ def _selected(
             shape = shape[:at] + shape[at + 1 :]
         weight_dtype = K.dtype(y_pred) if K.is_floating(y_pred) else "float32"
         selection = select(sample_weight, mask, shape, weight_dtype, kept)
-    return _evaluate(spec, y_true, y_pred, selection, checked, parameters), selection
+    return _filled(spec, y_true, y_pred, selection, checked, parameters)
+
+
+def _selected(
+    spec: LossSpec, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor, **static: Any
+) -> tuple[Tensor, Selection]:
+    """Return one value per sample, 0 where it does not count, and what counts: what loss and metric then add up."""
+    arranged = arrange(spec, y_true, y_pred, sample_weight, mask, **static)
+    parameters = {name: value for name, value in static.items() if name not in ("checked", "dtype")}
+    return _evaluate(spec, arranged, parameters), arranged.selection
 
 
 def _reduced(
@@ -362,7 +396,7 @@ def _settled(spec: LossSpec, y_true: Tensor, y_pred: Tensor, *, reduction: str, 
     return partial(values, _NO_SELECTION, reduction) if parts else reduce(values, _NO_SELECTION, reduction)
 
 
-def loss(*, y_true: Target, y_pred: Prediction, event: Event = "mean") -> Callable[[F], F]:
+def loss(*, y_true: Target, y_pred: Prediction, event: Event = "mean", curved: bool = True) -> Callable[[F], F]:
     """Make a formula over K a public loss.
 
     Args:
@@ -370,13 +404,17 @@ def loss(*, y_true: Target, y_pred: Prediction, event: Event = "mean") -> Callab
         y_pred: what the predictions are.
         event: `"mean"` if the formula averages over the last axis, so that each element could be a sample of its own;
             `"joint"` if the axis belongs together, as a distribution or a vector does; `"element"` if it stays.
+        curved: False if the formula is made of straight pieces, and has no second derivative to train with.
     """
 
     def decorate(formula: F) -> F:
-        public: F = publish(LossSpec(formula, y_true, y_pred, event))
+        public: F = publish(LossSpec(formula, y_true, y_pred, event, curved))
         return public
 
     return decorate
+
+
+_NO_PARAMETERS: Mapping[str, Any] = {}
 
 
 def publish(spec: LossSpec) -> Any:
@@ -385,10 +423,12 @@ def publish(spec: LossSpec) -> Any:
 
     @functools.wraps(formula)
     def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
-        bound = spec.bind(args, kwargs)
-        owner = settled(y_true, y_pred) if shortcut and bound.get("axis", -1) == -1 else None
-        if owner is not None:
-            return owner.run(formula, y_true, y_pred, **bound)
+        given = spec.bind(args, kwargs) if args or kwargs else _NO_PARAMETERS
+        if shortcut and given.get("axis", -1) == -1:
+            owner = settled(y_true, y_pred)
+            if owner is not None:
+                return owner.run(formula, y_true, y_pred, **given)
+        bound = given or spec.defaults
         operands, static = spec.split(bound)
         backend, (y_true, y_pred, *operands) = arrive(y_true, y_pred, *operands)
         y_pred = spec.settle_integers(backend, y_pred, None, static)

@@ -204,7 +204,7 @@ def _elementwise() -> Iterator[OperationCase]:
     yield OperationCase("where", "matrices", (SMOOTH > 0, SMOOTH, OTHER), np.where, smooth=(1, 2))
     yield OperationCase("where", "a number on the right", (SMOOTH > 0, SMOOTH, 0.0), np.where, smooth=(1,))
     yield OperationCase("where", "a number on the left", (SMOOTH > 0, 1.0, SMOOTH), np.where, smooth=(2,))
-    for about, bounds in {"both": (-1.0, 0.5), "below": (-1.0, None), "above": (None, 0.5), "open": ()}.items():
+    for about, bounds in {"both": (-1.0, 0.5), "below": (-1.0, None), "above": (None, 0.5)}.items():
         yield OperationCase("clip", f"{about} edge values", (LINE, *bounds), _clip)
         yield OperationCase("clip", about, (SMOOTH, *bounds), _clip, smooth=(0,))
     yield OperationCase("divide_no_nan", "edge values", (left, right), _divide_no_nan)
