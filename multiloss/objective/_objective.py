@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multiloss import constraints as _constraints
@@ -15,12 +15,20 @@ from multiloss.dispatch import K
 from multiloss.losses import Loss
 from multiloss.metrics import Mean, Metric
 from multiloss.objective._config import read, write
-from multiloss.objective._outputs import Layout, Output, for_each_output, layout_of, separate
-from multiloss.objective._parameters import by_name, check_names, named
+from multiloss.objective._outputs import Layout, Output, for_each_output, is_entries, layout_of, separate
+from multiloss.objective._parameters import by_name, check_names, named, penalized, penalty
 from multiloss.objective._resolve import as_loss, concrete
-from multiloss.objective._settings import as_loss_weight, as_mode, check_metrics, check_weights, for_each_entry, plain
+from multiloss.objective._settings import (
+    as_loss_weight,
+    as_mode,
+    as_output_names,
+    check_metrics,
+    check_weights,
+    for_each_entry,
+    plain,
+)
 from multiloss.objective._tensors import add, detached
-from multiloss.objective._tracking import Tracked, add_loss, rows, track
+from multiloss.objective._tracking import Tracked, add_loss, kept, rows, track
 
 
 class Objective:
@@ -44,8 +52,9 @@ class Objective:
         objective.results()                                             # {"loss": ..., "regularization": ..., "accuracy": ...}
         objective.reset()                                               # for the next epoch
 
-    Several outputs are a dict, or a list, of predictions. Settings for them are a dict by output name, or a list in
-    their order, or one value for all. In a list the outputs are called `output_1`, `output_2`, ...
+    Several outputs are a dict or a list of predictions, nested as you like. Settings and targets for them have the same
+    structure; or are a dict by output name; or, settings, weights and masks, one value for all. In a list the outputs
+    are called `output_1`, `output_2`, ..., and nested ones by their path: `{"boxes": [a, b]}` holds "boxes/output_1".
 
     Args:
         loss: a name, a config, a class, an instance, or a function over `multiloss.backend`; None leaves an output out.
@@ -53,7 +62,7 @@ class Objective:
         metrics: names, functions or metrics; a bare string such as "AUC" is one metric, for every output. They never
             see weights. "accuracy" and "acc" (in any case) become the accuracy that fits the loss and the shapes,
             "crossentropy" and "ce" the cross-entropy. For one output a list holds all of its metrics; for several, one
-            entry (or list of entries) for each.
+            entry (or list of entries) for each; None where there is none.
         loss_weights: a number for each output's loss. Default: 1.
         weighted_metrics: as `metrics`; they see `sample_weight`.
         sample_weight_mode: None for weights per sample, of shape (N,); "temporal" for weights per time step, of shape
@@ -61,6 +70,8 @@ class Objective:
         regularizers: by parameter name: names, configs, classes, instances or functions. Any tensor that is passed under
             the name is penalized, an activation as well as a kernel.
         constraints: by parameter name, in the same way.
+        output_names: what the outputs of a list are called, in its order, as a Keras model knows it from its layers; for
+            a dict, in which order they are shown. Nested outputs take none.
 
     Raises:
         UnknownNameError: for a loss, metric, regularizer or constraint that is not known.
@@ -87,16 +98,18 @@ class Objective:
         sample_weight_mode: Any = None,
         regularizers: Mapping[str, Any] | None = None,
         constraints: Mapping[str, Any] | None = None,
+        output_names: Sequence[str] | None = None,
     ) -> None:
-        self._loss = for_each_entry(loss, as_loss, "loss")
+        self._loss = for_each_entry(loss, as_loss)
         self._metrics = plain(metrics)
         self._weighted_metrics = plain(weighted_metrics)
         for given in (self._metrics, self._weighted_metrics):
             check_metrics(given)
-        self._loss_weights = for_each_entry(loss_weights, as_loss_weight, "loss_weights")
-        self._sample_weight_mode = for_each_entry(sample_weight_mode, as_mode, "sample_weight_mode")
+        self._loss_weights = for_each_entry(loss_weights, as_loss_weight)
+        self._sample_weight_mode = for_each_entry(sample_weight_mode, as_mode)
         self._regularizers = by_name(regularizers, _regularizers.get, "regularizers")
         self._constraints = by_name(constraints, _constraints.get, "constraints")
+        self._output_names = as_output_names(output_names)
         self._settings = (
             self._loss,
             self._metrics,
@@ -104,7 +117,7 @@ class Objective:
             self._loss_weights,
             self._sample_weight_mode,
         )
-        self._tracked: list[Tracked] | None = None
+        self._tracked: list[Tracked] = []
         self._layout: Layout | None = None
         self._loss_trackers: dict[str, Mean] = {}
         self._regularization_tracker = Mean("regularization")
@@ -154,7 +167,7 @@ class Objective:
             "loss": the total. "{output}_loss": the loss of each output, before its weight; "output_loss" if the output
             has no name. "regularization": the sum of the penalties, if there are regularizers.
         """
-        batch, layout, penalized = self._arrive(y_true, y_pred, sample_weight, mask, parameters)
+        batch, layout, tensors = self._arrive(y_true, y_pred, sample_weight, mask, parameters)
         losses = self._losses(layout, batch)
         weights = self._weights(layout)
         parts: dict[str, Tensor] = {}
@@ -170,7 +183,7 @@ class Objective:
             parts[f"{output.name}_loss"] = value
             terms.append(value if weight is None else weight * value)
         if self._regularizers:
-            parts["regularization"] = self._penalty(penalized)
+            parts["regularization"] = penalty(self._regularizers, tensors)
             terms.append(parts["regularization"])
         if not terms:
             raise ArgumentError("There is nothing to minimise: the loss is None, and there are no regularizers.")
@@ -182,11 +195,11 @@ class Objective:
         Raises:
             UnknownNameError: if a regularizer names a parameter that is not there, with near matches.
         """
-        penalized = self._penalized(parameters)
-        if not penalized:
+        named = penalized(self._regularizers, parameters)
+        if not named:
             return arrive(0.0)[1][0]
-        _, tensors = arrive(*penalized.values())
-        return self._penalty(dict(zip(penalized, tensors, strict=True)))
+        _, tensors = arrive(*named.values())
+        return penalty(self._regularizers, dict(zip(named, tensors, strict=True)))
 
     def constrain(self, parameters: Any) -> Any:
         """Return the parameters, in their own structure, with the constrained ones projected; call it after each step.
@@ -222,11 +235,12 @@ class Objective:
         """Take one more batch into the averages of the losses and into all metrics. No gradient is recorded.
 
         Arguments and errors are those of a call; the first batch after construction decides the outputs and what
-        "accuracy" stands for.
+        "accuracy" stands for. A batch that raises an error is not taken in anywhere.
         """
-        batch, layout, penalized = self._arrive(y_true, y_pred, sample_weight, mask, parameters)
+        batch, layout, tensors = self._arrive(y_true, y_pred, sample_weight, mask, parameters)
         losses = self._losses(layout, batch)
-        if self._tracked is None:
+        first = self._layout is None
+        if self._layout is None:
             self._tracked = track(self._metrics, self._weighted_metrics, losses, batch, layout)
             self._layout = layout
             self._loss_trackers = {
@@ -234,32 +248,46 @@ class Objective:
                 for loss, output in zip(losses, batch, strict=True)
                 if loss is not None
             }
-        elif layout.names != self._layout_names():
+        elif set(layout.names) != set(self._layout.names):  # JAX sorts those of a dict
             raise ArgumentError(
                 f"This batch has the outputs {', '.join(layout.names)}, and earlier ones had "
-                f"{', '.join(self._layout_names())}. Use one objective for each model."
+                f"{', '.join(self._layout.names)}. Use one objective for each model."
             )
+        restore = kept(self._trackers())
+        try:
+            self._update(batch, losses, tensors)
+        except BaseException:
+            restore()
+            if first:
+                self._tracked, self._layout, self._loss_trackers = [], None, {}
+            raise
+
+    def _update(self, batch: list[Output], losses: list[Loss | None], tensors: Mapping[str, Tensor]) -> None:
         by_output = {output.name: detached(output) for output in batch}
         for loss, output in zip(losses, by_output.values(), strict=True):
             if loss is not None:
                 add_loss(self._loss_trackers[output.name], loss, output)
         if self._regularizers:
-            penalty = self._penalty({name: K.stop_gradient(each) for name, each in penalized.items()})
-            self._regularization_tracker.update_state(penalty, sample_weight=float(rows(batch[0])))
+            constants = {name: K.stop_gradient(each) for name, each in tensors.items()}
+            value = penalty(self._regularizers, constants)
+            self._regularization_tracker.update_state(value, sample_weight=float(rows(batch[0])))
         for tracked in self._tracked:
             tracked.update(by_output[tracked.output])
+
+    def _trackers(self) -> list[Metric]:
+        return [self._regularization_tracker, *self._loss_trackers.values(), *self.metrics.values()]
 
     def results(self) -> dict[str, Tensor]:
         """Return the averages over all batches since the last `reset()`, under Keras 3's names.
 
-        "loss" is the total; with several outputs "{output}_loss" is each one's loss before its weight, and metrics are
-        called "{output}_{name}". Then "regularization", if there are regularizers, and the metrics: a string keeps its
-        name, a second metric of a name gets "_1", a weighted one "weighted_".
+        "loss" is the total; with several losses "{output}_loss" is each one before its weight. Then "regularization", if
+        there are regularizers, and the metrics, with several outputs as "{output}_{name}": a string keeps its name, a
+        second metric of a name gets "_1", a weighted one "weighted_".
 
         Raises:
             ArgumentError: before the first batch.
         """
-        if self._tracked is None or self._layout is None:
+        if self._layout is None:
             raise ArgumentError("No batch has been seen yet. Call update_metrics(y_true, y_pred) first.")
         values = {name: tracker.result() for name, tracker in self._loss_trackers.items()}
         weight_of = dict(zip(self._layout.names, self._weights(self._layout), strict=True))
@@ -268,14 +296,14 @@ class Objective:
         if self._regularizers:
             shown["regularization"] = self._regularization_tracker.result()
             terms.append(shown["regularization"])
-        if len(self._layout.names) > 1:
+        if len(values) > 1:
             shown = {f"{name}_loss": value for name, value in values.items()} | shown
         total = {"loss": add(terms)} if terms else {}
         return total | shown | {each.key: each.resolved.metric.result() for each in self._tracked}
 
     def reset(self) -> None:
         """Forget all batches: call it between epochs, and between training and test."""
-        for tracker in (self._regularization_tracker, *self._loss_trackers.values(), *self.metrics.values()):
+        for tracker in self._trackers():
             tracker.reset_state()
 
     def reset_state(self) -> None:
@@ -285,7 +313,7 @@ class Objective:
     @property
     def metrics(self) -> dict[str, Metric]:
         """The metrics by the names of `results()`, with "accuracy" and the like resolved; empty before the first batch."""
-        return {each.key: each.resolved.metric for each in self._tracked or ()}
+        return {each.key: each.resolved.metric for each in self._tracked}
 
     # ── Configs ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -298,6 +326,7 @@ class Objective:
             "sample_weight_mode": self._sample_weight_mode,
             "regularizers": self._regularizers or None,
             "constraints": self._constraints or None,
+            "output_names": self._output_names,
         }
 
     def get_config(self) -> dict[str, Any]:
@@ -330,42 +359,30 @@ class Objective:
 
     # ── Between the two ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _layout_names(self) -> tuple[str, ...]:
-        return () if self._layout is None else self._layout.names
-
     def _arrive(
         self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any, parameters: Any
     ) -> tuple[list[Output], Layout, dict[str, Tensor]]:
         """Return the arguments output by output, and the penalized parameters, all as tensors of one framework."""
         name = next((next(iter(each)) for each in self._settings if isinstance(each, dict) and len(each) == 1), None)
-        layout = layout_of(y_pred, name)
+        layout = layout_of(y_pred, self._output_names, name)
         given = separate(y_true, y_pred, sample_weight, mask, layout)
-        penalized = self._penalized(parameters)
+        named = penalized(self._regularizers, parameters)
         flat = [each for output in given for each in output[1:]]
-        _, tensors = arrive(*flat, *penalized.values())
-        modes = for_each_output(
-            self._sample_weight_mode,
-            layout,
-            "sample_weight_mode",
-            listed=isinstance(self._sample_weight_mode, list),
-        )
+        _, tensors = arrive(*flat, *named.values())
+        modes = for_each_output(self._sample_weight_mode, layout, "sample_weight_mode", holds=is_entries)
         batch = []
         for index, (output, mode) in enumerate(zip(given, modes, strict=True)):
             arrived = Output(output.name, *tensors[4 * index : 4 * index + 4])
             check_weights(arrived, mode)
             batch.append(arrived)
-        return batch, layout, dict(zip(penalized, tensors[len(flat) :], strict=True))
+        return batch, layout, dict(zip(named, tensors[len(flat) :], strict=True))
 
     def _losses(self, layout: Layout, batch: list[Output]) -> list[Loss | None]:
-        losses = for_each_output(self._loss, layout, "loss", listed=isinstance(self._loss, list))
-        own_weights = self._weights(layout) if isinstance(self._loss_weights, (dict, list)) else [None] * len(losses)
+        losses = for_each_output(self._loss, layout, "loss", holds=is_entries, complete=True)
+        own_weights = self._weights(layout) if is_entries(self._loss_weights) else [None] * len(losses)
         for name, loss, weight, output in zip(layout.names, losses, own_weights, batch, strict=True):
             if loss is None and weight is not None:
                 raise ArgumentError(f"loss_weights gives {weight} to the output {name!r}, which has no loss.")
-            if isinstance(self._loss, dict) and name not in self._loss:
-                raise ArgumentError(
-                    f"loss says nothing about the output {name!r}. Give it a loss, or None to leave it out."
-                )
             if loss is not None and output.y_true is None:
                 raise ArgumentError(
                     f"The output {name!r} has the loss {loss!r} and no y_true. Pass its targets, or make its loss None."
@@ -373,27 +390,4 @@ class Objective:
         return losses
 
     def _weights(self, layout: Layout) -> list[float | None]:
-        return for_each_output(self._loss_weights, layout, "loss_weights", listed=isinstance(self._loss_weights, list))
-
-    def _penalized(self, parameters: Any) -> dict[str, Tensor]:
-        if not self._regularizers:
-            return {}
-        if parameters is None:
-            raise ArgumentError(
-                f"There are regularizers for {', '.join(map(repr, self._regularizers))}, and no parameters. "
-                "Pass parameters=, the tensors by name."
-            )
-        given = named(parameters)
-        check_names(self._regularizers, given, "regularizers")
-        return {name: given[name] for name in self._regularizers}
-
-    def _penalty(self, penalized: Mapping[str, Tensor]) -> Tensor:
-        terms = []
-        for name, each in penalized.items():
-            term = self._regularizers[name](each)
-            if getattr(term, "ndim", 0):
-                raise ShapeError(
-                    f"The regularizer of {name!r} gave shape {tuple(term.shape)}. Expected one number: add it up."
-                )
-            terms.append(term)
-        return add(terms)
+        return for_each_output(self._loss_weights, layout, "loss_weights", holds=is_entries)

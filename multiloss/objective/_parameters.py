@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from multiloss._errors import ArgumentError, unknown_name
+from multiloss._errors import ArgumentError, ShapeError, unknown_name
 from multiloss._tree import leaves
 from multiloss._typing import Tensor
+from multiloss.objective._tensors import add
 
 
 def by_name(given: Any, get: Callable[[Any], Any], what: str) -> dict[str, Any]:
@@ -67,3 +68,39 @@ def check_names(wanted: Iterable[str], parameters: Mapping[str, Tensor], what: s
     for name in wanted:
         if name not in parameters:
             raise unknown_name(f"parameter in {what}", name, parameters)
+
+
+def penalized(regularizers: Mapping[str, Any], parameters: Any) -> dict[str, Tensor]:
+    """Return the parameters that have regularizers, by name.
+
+    Raises:
+        ArgumentError: if there are no parameters.
+        UnknownNameError: if a regularizer names one that is not there, with near matches.
+    """
+    if not regularizers:
+        return {}
+    if parameters is None:
+        raise ArgumentError(
+            f"There are regularizers for {', '.join(map(repr, regularizers))}, and no parameters. "
+            "Pass parameters=, the tensors by name."
+        )
+    given = named(parameters)
+    check_names(regularizers, given, "regularizers")
+    return {name: given[name] for name in regularizers}
+
+
+def penalty(regularizers: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return the sum of the penalties of parameters.
+
+    Raises:
+        ShapeError: if a regularizer does not give one number.
+    """
+    terms = []
+    for name, each in tensors.items():
+        term = regularizers[name](each)
+        if getattr(term, "ndim", 0):
+            raise ShapeError(
+                f"The regularizer of {name!r} gave shape {tuple(term.shape)}. Expected one number: add it up."
+            )
+        terms.append(term)
+    return add(terms)

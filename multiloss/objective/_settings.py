@@ -12,22 +12,28 @@ from multiloss.objective._outputs import Output
 from multiloss.objective._resolve import as_metric, is_automatic
 
 
-def for_each_entry(given: Any, get: Callable[[Any], Any], what: str) -> Any:
-    """Return a setting with each entry looked up: one, a list in the order of the outputs, or a dict by their names."""
+def for_each_entry(given: Any, get: Callable[[Any], Any]) -> Any:
+    """Return a setting with each entry looked up: one, or dicts and lists of them as the outputs are nested."""
     if isinstance(given, Mapping) and not isinstance(given.get("class_name"), str):
-        return {name: _entry(each, get, what, repr(name)) for name, each in given.items()}
+        return {name: for_each_entry(each, get) for name, each in given.items()}
     if isinstance(given, (list, tuple)):
-        return [_entry(each, get, what, str(index)) for index, each in enumerate(given)]
+        return [for_each_entry(each, get) for each in given]
     return get(given)
 
 
-def _entry(given: Any, get: Callable[[Any], Any], what: str, where: str) -> Any:
-    if isinstance(given, (list, tuple)):
-        raise ArgumentError(
-            f"{what}[{where}] is {given!r}. Expected one entry for each output. Several losses of one output are one "
-            "function of (y_true, y_pred) that adds them up."
-        )
-    return get(given)
+def as_output_names(given: Any) -> tuple[str, ...] | None:
+    """Return the names of the outputs.
+
+    Raises:
+        ArgumentError: for anything but a list of different strings.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, (list, tuple)) or not given or not all(isinstance(name, str) and name for name in given):
+        raise ArgumentError(f"Arrived: output_names={given!r}. Expected a list of strings, one for each output.")
+    if len(set(given)) < len(given):
+        raise ArgumentError(f"Arrived: output_names={given!r}. Expected a different name for each output.")
+    return tuple(given)
 
 
 def as_loss_weight(weight: Any) -> float | None:
@@ -59,8 +65,12 @@ def as_mode(mode: Any) -> str | None:
 
 
 def plain(metrics: Any) -> Any:
-    """Return a dict of metrics as a plain dict, and everything else as it is."""
-    return dict(metrics) if isinstance(metrics, Mapping) else metrics
+    """Return metrics with plain dicts and lists around them, copied, so that nobody changes them later."""
+    if isinstance(metrics, Mapping) and "class_name" not in metrics:
+        return {name: plain(each) for name, each in metrics.items()}
+    if isinstance(metrics, (list, tuple)):
+        return [plain(each) for each in metrics]
+    return metrics
 
 
 def check_metrics(given: Any) -> None:

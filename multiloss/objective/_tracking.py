@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from multiloss._boundary import match_ranks
@@ -76,34 +77,52 @@ def track(
 def _entries(given: Any, layout: Layout, argument: str) -> list[list[Any]]:
     """Return the metrics of each output, as they were given."""
     several = len(layout.names) > 1
-    if isinstance(given, dict) and "class_name" in given:
-        return [[given] for _ in layout.names]
     if isinstance(given, Metric) and several:
         raise ArgumentError(
             f"{argument}={given!r} is one metric for {len(layout.names)} outputs, and holds one state. "
             "Give a dict with a metric of its own for each output."
         )
-    listed = isinstance(given, (list, tuple))
-    if listed and not several:
-        # All of the list belongs to the one output, except that [["mse", "mae"]] is one entry for it, too.
-        given = given[0] if len(given) == 1 and isinstance(given[0], (list, tuple)) else given
-        return [[each for each in given if each is not None]]
-    return [
-        list(each) if isinstance(each, (list, tuple)) else [] if each is None else [each]
-        for each in for_each_output(given, layout, argument, listed=listed)
-    ]
+    if isinstance(given, list) and not several:
+        return [_flat(given)]  # all of a list belongs to the one output
+    return [_flat(each) for each in for_each_output(given, layout, argument, holds=_holds_metrics, groups=True)]
+
+
+def _holds_metrics(given: Any) -> bool:
+    return isinstance(given, list) or (isinstance(given, dict) and "class_name" not in given)
+
+
+def _flat(given: Any) -> list[Any]:
+    if isinstance(given, list):
+        return [each for entry in given for each in _flat(entry)]
+    return [] if given is None else [given]
 
 
 def _free_name(prefix: str, name: str, taken: dict[str, int], weighted: bool) -> str:
-    """Return the name of a metric, made unique as Keras 3 does."""
+    """Return the name of a metric, made unique as Keras 3 does, and unlike there also by what a number has made of it."""
     key = f"{prefix}{name}"
     if key in taken and weighted:
         key = f"{prefix}weighted_{name}"
-    if key not in taken:
-        taken[key] = 1
-        return key
-    taken[key] += 1
-    return f"{key}_{taken[key] - 1}"
+    free = key
+    while free in taken:
+        free = f"{key}_{taken[key]}"
+        taken[key] += 1
+    taken[free] = 1
+    return free
+
+
+def kept(trackers: Iterable[Metric]) -> Callable[[], None]:
+    """Return a function that gives the trackers, and the metrics that they hold, the attributes back that they have now."""
+    metrics = list(trackers)
+    for metric in metrics:
+        metrics += metric._nested()
+    before = [(vars(metric), dict(vars(metric))) for metric in metrics]
+
+    def restore() -> None:
+        for attributes, held in before:
+            attributes.clear()
+            attributes.update(held)
+
+    return restore
 
 
 def rows(output: Output) -> int:
