@@ -11,6 +11,7 @@ from multiloss._tree import leaves
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import EPSILON
+from multiloss.metrics._arguments import flag, numbers, whole
 from multiloss.metrics._base import Metric
 from multiloss.metrics._buckets import (
     BucketState,
@@ -97,8 +98,8 @@ class AUC(Metric):
         self._inner = _inner_thresholds(num_thresholds, thresholds)
         self._given_thresholds = thresholds is not None
         self.num_thresholds = None if self._inner is None else len(self._inner) + 2
-        self.multi_label = bool(multi_label)
-        self.label_weights = None if label_weights is None else tuple(float(each) for each in label_weights)
+        self.multi_label = flag("multi_label", multi_label)
+        self.label_weights = None if label_weights is None else tuple(numbers("label_weights", label_weights))
         if num_labels is not None and not multi_label:
             raise ArgumentError(f"num_labels={num_labels} cannot act without multi_label=True. Leave it out.")
         known = None if self.label_weights is None else len(self.label_weights)
@@ -106,8 +107,8 @@ class AUC(Metric):
             raise ArgumentError(
                 f"num_labels={num_labels}, and label_weights has {known} entries. Expected equal numbers."
             )
-        self.num_labels = num_labels
-        self.from_logits = bool(from_logits)
+        self.num_labels = None if num_labels is None else whole("num_labels", num_labels, 1)
+        self.from_logits = flag("from_logits", from_logits)
 
     @property
     def thresholds(self) -> list[float] | None:
@@ -234,8 +235,8 @@ def _inner_thresholds(number: int | None, given: Sequence[float] | None) -> list
         )
     if given is None and number is not None:
         return [(i + 1) / (number - 1) for i in range(number - 2)]
-    given = list(given or ())
-    inner = sorted(float(each) for each in given)
+    given = numbers("thresholds", given)
+    inner = sorted(given)
     if not all(0 <= each <= 1 for each in inner):
         raise ArgumentError(f"thresholds={given} are not allowed. Expected numbers in [0, 1].")
     if number not in (200, len(inner) + 2):

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from multiloss._boundary import arrive
+from multiloss._boundary import arrive, match_ranks
 from multiloss._errors import ArgumentError, MixedBackendsError, NotSupportedError
 from multiloss._names import dtype_name, snake_case
 from multiloss._registry import backend_of, owner_of
@@ -166,13 +166,13 @@ class Metric:
         ]
 
     def _reference(self, args: list[Tensor], kwargs: Mapping[str, Tensor]) -> Tensor:
-        """Return the argument whose device and dtype the state takes: `y_pred`, or else the first."""
+        """Return the argument whose device, dtype and shape the state takes: `y_pred`, or else the first."""
         code = type(self).update.__code__
-        names = code.co_varnames[2 : code.co_argcount]
-        at = names.index("y_pred") if "y_pred" in names else 0
-        if at < len(args):
-            return args[at]
-        return kwargs.get(names[at]) if at < len(names) else next(iter(kwargs.values()), None)
+        given = {**dict(zip(code.co_varnames[2 : code.co_argcount], args, strict=False)), **kwargs}
+        y_true, y_pred = given.get("y_true"), given.get("y_pred")
+        if y_true is not None and y_pred is not None:
+            return match_ranks(y_true, y_pred)[1]
+        return args[0] if args else next(iter(kwargs.values()), None)
 
     def result(self) -> Tensor:
         """Return the value for all batches so far; 0 before the first, for metrics that are averages or sums."""

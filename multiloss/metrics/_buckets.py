@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from multiloss._boundary import align, as_floats
+from multiloss._boundary import align, as_floats, require_real
 from multiloss._errors import ArgumentError, LabelError, ShapeError
 from multiloss._typing import DType, Shape, Tensor
 from multiloss.dispatch import K
@@ -82,6 +82,7 @@ def read_binary(
         ShapeError: if they do not align.
         ArgumentError: if the last axis has no entry `class_id`, or fewer than `top_k`.
     """
+    require_real(y_true)
     scores = as_floats(y_pred, dtype)
     labels, scores = align(y_true if K.is_floating(y_true) else K.cast(y_true, "int64"), scores)
     rows, width = scores, scores.shape[-1]
@@ -161,7 +162,7 @@ def add_to_buckets(*tensors: Tensor, checked: bool, reading: Reading) -> BucketS
     dtype = K.dtype(state.thresholds)
     y_true, y_pred, sample_weight, mask = batch
     labels, scores, rows, selection = read_binary(y_true, y_pred, sample_weight, mask, dtype, reading)
-    weights, counted, _ = selection
+    weights, counted = selection.weights, selection.counted
     poison = None
     if not checked:
         bad_labels, bad_scores = unusable(labels, scores, rows, reading)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from multiloss._boundary import arrive, normalize_axis
+from multiloss._boundary import arrive, match_ranks, normalize_axis
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.losses._spec import loss
@@ -137,9 +137,10 @@ class Correlation(MeanMetricWrapper):
         """
         backend, (*held, y_true, y_pred, sample_weight, mask) = arrive(*state, y_true, y_pred, sample_weight, mask)
         held = type(state)(*held)
-        columns = self._columns(y_pred)
+        _, matched = match_ranks(y_true, y_pred)
+        columns = self._columns(matched)
         if isinstance(held, Moments) and not held.count.shape[0]:
-            held = self.init(y_pred)
+            held = self.init(matched)
         if isinstance(held, MeanState) and not columns:
             return super().update(held, y_true, y_pred, sample_weight, mask)
         check_columns(held if isinstance(held, Moments) else init_moments(y_pred, self.dtype, 0), columns)

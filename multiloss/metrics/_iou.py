@@ -13,6 +13,7 @@ from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import Backend
 from multiloss.losses._reduction import Selection, select
+from multiloss.metrics._arguments import flag, number, whole
 from multiloss.metrics._base import Metric
 from multiloss.metrics._sums import as_result, run
 from multiloss.metrics._tally import TallyState, init_tally, merge_tallies, tally, totals
@@ -38,10 +39,14 @@ class Overlap(Metric):
     def __init__(self, labelling: Labelling, target_class_ids: Sequence[int], name: str | None, dtype: Any) -> None:
         # Keras' dtype is that of the confusion matrix, an integer one by default; ours counts in integers anyway.
         super().__init__(None if str(dtype_name(dtype)).startswith(("int", "uint")) else dtype, name)
-        classes = labelling.num_classes
-        if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
-            raise ArgumentError(f"num_classes={classes!r} is not allowed. Expected a whole number of at least 1.")
-        targets = tuple(target_class_ids)
+        classes = whole("num_classes", labelling.num_classes, 1)
+        flag("sparse_y_true", labelling.sparse_y_true)
+        flag("sparse_y_pred", labelling.sparse_y_pred)
+        whole("axis", labelling.axis)
+        if labelling.ignore_class is not None:
+            whole("ignore_class", labelling.ignore_class)
+        given = target_class_ids.tolist() if hasattr(target_class_ids, "tolist") else target_class_ids
+        targets = tuple(given) if isinstance(given, Sequence) else ()
         if not targets or not all(isinstance(each, int) and 0 <= each < classes for each in targets):
             raise ArgumentError(
                 f"target_class_ids={target_class_ids!r} are not allowed. Expected class indices from 0 to {classes - 1}."
@@ -136,7 +141,7 @@ class IoU(Overlap):
         sparse_y_pred: bool = True,
         axis: int = -1,
     ) -> None:
-        labelling = Labelling(num_classes, ignore_class, bool(sparse_y_true), bool(sparse_y_pred), axis)
+        labelling = Labelling(num_classes, ignore_class, sparse_y_true, sparse_y_pred, axis)
         super().__init__(labelling, target_class_ids, name, dtype)
 
 
@@ -157,7 +162,7 @@ class MeanIoU(Overlap):
         sparse_y_pred: bool = True,
         axis: int = -1,
     ) -> None:
-        labelling = Labelling(num_classes, ignore_class, bool(sparse_y_true), bool(sparse_y_pred), axis)
+        labelling = Labelling(num_classes, ignore_class, sparse_y_true, sparse_y_pred, axis)
         super().__init__(labelling, _all_of(num_classes), name, dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -192,7 +197,7 @@ class BinaryIoU(Overlap):
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
-        self.threshold = float(threshold)
+        self.threshold = number("threshold", threshold)
         super().__init__(Labelling(2, None, True, True, -1, self.threshold), target_class_ids, name, dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -219,7 +224,7 @@ class OneHotIoU(Overlap):
         sparse_y_pred: bool = False,
         axis: int = -1,
     ) -> None:
-        labelling = Labelling(num_classes, ignore_class, False, bool(sparse_y_pred), axis)
+        labelling = Labelling(num_classes, ignore_class, False, sparse_y_pred, axis)
         super().__init__(labelling, target_class_ids, name, dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -244,7 +249,7 @@ class OneHotMeanIoU(Overlap):
         sparse_y_pred: bool = False,
         axis: int = -1,
     ) -> None:
-        labelling = Labelling(num_classes, ignore_class, False, bool(sparse_y_pred), axis)
+        labelling = Labelling(num_classes, ignore_class, False, sparse_y_pred, axis)
         super().__init__(labelling, _all_of(num_classes), name, dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -307,11 +312,12 @@ def _labels_checked(backend: Backend, batch: list[Tensor], labelling: Labelling)
         return False
     hosted = [None if each is None else backend.to_numpy(each) for each in batch]
     true, pred, _ = owner_of(*hosted).run(_read_labels, *hosted, dtype="float64", labelling=labelling)
-    for what, indices in (("y_true", true), ("y_pred", pred)):
+    for what, given, indices in zip(("y_true", "y_pred"), hosted, (true, pred), strict=False):
         bad = (indices < 0) | (indices >= labelling.num_classes)
         if bad.any():
             at = tuple(int(axis[0]) for axis in bad.nonzero())
-            found = "no whole number" if indices[at] == _NO_CLASS else str(indices[at])
+            counted = indices[at] != _NO_CLASS or not K.is_floating(given)
+            found = str(indices[at]) if counted else "no whole number"
             raise LabelError(
                 f"{what}[{', '.join(map(str, at))}] is {found}, and num_classes={labelling.num_classes}. Expected class "
                 f"indices from 0 to {labelling.num_classes - 1}. Re-encode them, or leave entries out with mask= or "
@@ -325,7 +331,8 @@ def _add_labels(*tensors: Tensor, checked: bool, labelling: Labelling) -> TallyS
     state, (y_true, y_pred, sample_weight, mask) = TallyState(*tensors[:3]), tensors[3:]
     classes = labelling.num_classes
     dtype = K.dtype(state.weight)
-    true, pred, (weights, counted, _) = _read_labels(y_true, y_pred, sample_weight, mask, dtype, labelling)
+    true, pred, selection = _read_labels(y_true, y_pred, sample_weight, mask, dtype, labelling)
+    weights, counted = selection.weights, selection.counted
     poison = None
     if not checked:
         bad = (true < 0) | (true >= classes) | (pred < 0) | (pred >= classes)

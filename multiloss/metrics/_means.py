@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from multiloss._boundary import arrive
+from multiloss._boundary import arrive, require_real
 from multiloss._errors import ArgumentError
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
@@ -43,8 +43,9 @@ def add_values(state: MeanState, values: Tensor, selection: Selection) -> MeanSt
     dtype = K.dtype(total)
     weighted = values if selection.weights is None else values * selection.weights
     total, total_low = add(total, total_low, K.cast(K.sum(weighted), dtype))
-    if selection.weights is not None:
-        weight, weight_low = add(weight, weight_low, K.cast(K.sum(selection.weights), dtype))
+    weights = selection.weights if selection.divisor is None else selection.divisor
+    if weights is not None:
+        weight, weight_low = add(weight, weight_low, K.cast(K.sum(weights), dtype))
     elif selection.counted is not None:
         count = count + K.cast(K.sum(selection.counted), K.dtype(count))
     else:
@@ -56,6 +57,7 @@ def add_values(state: MeanState, values: Tensor, selection: Selection) -> MeanSt
 
 
 def _select_values(values: Tensor, sample_weight: Tensor, mask: Tensor, dtype: str) -> tuple[Tensor, Selection]:
+    require_real(values)
     values = K.cast(values, dtype)
     selection = select(sample_weight, mask, tuple(values.shape), dtype)
     return values if selection.computed is None else K.where(selection.computed, values, 0.0), selection
@@ -77,19 +79,19 @@ def _add_to_sum(total: Tensor, low: Tensor, values: Tensor, sample_weight: Tenso
 
 def _add_samples(
     *tensors: Tensor,
-    selected: Callable[..., tuple[Tensor, Selection]],
+    spec: LossSpec,
     checked: bool,
     dtype: DType | None,
     parameters: tuple[tuple[str, Any], ...],
 ) -> MeanState:
-    *state, y_true, y_pred, sample_weight, mask = tensors
-    values, selection = selected(y_true, y_pred, sample_weight, mask, checked=checked, dtype=dtype, **dict(parameters))
-    return add_values(MeanState(*state), values, selection)
+    state, batch, operands = tensors[:5], tensors[5:9], tensors[9:]
+    given = spec.join(operands, dict(parameters))
+    return add_values(MeanState(*state), *spec.selected(*batch, checked=checked, dtype=dtype, **given))
 
 
 def _add_selected(*tensors: Tensor) -> MeanState:
-    *state, values, weights, counted, computed = tensors
-    return add_values(MeanState(*state), values, Selection(weights, counted, computed))
+    state, (values, *selection) = tensors[: len(MeanState._fields)], tensors[len(MeanState._fields) :]
+    return add_values(MeanState(*state), values, Selection(*selection))
 
 
 def _merge_means(*tensors: Tensor) -> MeanState:
@@ -283,9 +285,10 @@ class MeanMetricWrapper(Average):
             LabelError: for a class index out of range, where values can be looked at; elsewhere the result is nan.
             MixedBackendsError: for tensors of two frameworks.
         """
-        backend, tensors = arrive(*state, y_true, y_pred, sample_weight, mask)
-        batch = tensors[len(state) :]
         spec, parameters = self._facts()
+        operands, static = ([], parameters) if spec is None else spec.split(parameters)
+        backend, tensors = arrive(*state, y_true, y_pred, sample_weight, mask, *operands)
+        batch, operands = tensors[len(state) : len(state) + 4], tensors[len(state) + 4 :]
         dtype = self.dtype if self.dtype is not None else getattr(self.fn, "dtype", None)
         if spec is None:
             loss = self.fn if isinstance(self.fn, Loss) else LossFunctionWrapper(self.fn, dtype=dtype, **parameters)
@@ -294,20 +297,22 @@ class MeanMetricWrapper(Average):
                 values, selection = _for_each_row(batch[1], values, selection)
             updated: MeanState = backend.run(_add_selected, *tensors[: len(state)], values, *selection)
         else:
-            batch[1] = spec.settle_integers(backend, batch[1], dtype, parameters)
+            batch[1] = spec.settle_integers(backend, batch[1], dtype, static)
             updated = backend.run(
                 _add_samples,
                 *tensors[: len(state)],
                 *batch,
-                selected=spec.selected,
-                checked=spec.labels_checked(backend, batch[0], batch[1], batch[2], batch[3], parameters),
+                *operands,
+                spec=spec,
+                checked=spec.labels_checked(backend, batch[0], batch[1], batch[2], batch[3], static),
                 dtype=dtype,
-                parameters=tuple(parameters.items()),
+                parameters=tuple(static.items()),
             )
         return updated
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config() | self.parameters
+        spec = spec_of(self.fn)
+        config = super().get_config() | (self.parameters if spec is None else spec.config(self.parameters))
         return config if type(self) is not MeanMetricWrapper else {"fn": self.fn} | config
 
 

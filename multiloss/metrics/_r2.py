@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from multiloss._boundary import align, arrive, as_floats, require_real
+from multiloss._boundary import align, arrive, as_floats, match_ranks, require_real
 from multiloss._errors import ArgumentError, unknown_name
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
@@ -111,8 +111,9 @@ class R2Score(Metric):
             MixedBackendsError: for tensors of two frameworks.
         """
         backend, (*held, y_true, y_pred, sample_weight, mask) = arrive(*state, y_true, y_pred, sample_weight, mask)
-        state = Moments(*held) if held[0].shape[0] else self.init(y_pred)
-        check_columns(state, columns_of(y_pred))
+        _, matched = match_ranks(y_true, y_pred)
+        state = Moments(*held) if held[0].shape[0] else self.init(matched)
+        check_columns(state, columns_of(matched))
         updated: Moments = backend.run(_add_errors, *state, y_true, y_pred, sample_weight, mask)
         return updated
 

@@ -33,7 +33,7 @@ def read_scores(
     """Return what `ScoreState` keeps of one batch; pure and traced. Logits stay logits: their order is the same."""
     y_true, y_pred, sample_weight, mask = batch
     labels, scores, rows, selection = read_binary(y_true, y_pred, sample_weight, mask, dtype, reading)
-    weights, counted, _ = selection
+    weights, counted = selection.weights, selection.counted
     scores = K.cast(scores, dtype)
     poison = None
     if not checked:

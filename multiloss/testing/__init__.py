@@ -22,13 +22,28 @@ from multiloss.testing._losses import (
     public_losses,
     variants,
 )
+from multiloss.testing._metrics import (
+    METRIC_PARAMETER_VALUES,
+    NEEDED,
+    TAKES,
+    make_metric,
+    metric_arguments,
+    metric_example,
+    metric_variants,
+    public_metric_classes,
+    public_metric_functions,
+    taken_by,
+)
 from multiloss.testing._operations import OperationCase, operation_cases
 from multiloss.testing._suite import BackendConformance
 from multiloss.testing._tolerance import DIFFERENCES, TOLERANCES, Tolerance, assert_close
 
 __all__ = [
     "DIFFERENCES",
+    "METRIC_PARAMETER_VALUES",
+    "NEEDED",
     "PARAMETER_VALUES",
+    "TAKES",
     "TOLERANCES",
     "BackendConformance",
     "KinkCase",
@@ -39,8 +54,15 @@ __all__ = [
     "example",
     "kink_cases",
     "loss_cases",
+    "make_metric",
+    "metric_arguments",
+    "metric_example",
+    "metric_variants",
     "operation_cases",
     "public_loss_classes",
     "public_losses",
+    "public_metric_classes",
+    "public_metric_functions",
+    "taken_by",
     "variants",
 ]
