@@ -11,6 +11,9 @@ Tensor: TypeAlias = Any
 TensorLike: TypeAlias = Any
 """A tensor, or host data: a NumPy array, a number, or nested lists of numbers."""
 
+PerClass: TypeAlias = Any
+"""A number for each class or label: a dict from class to number, a sequence of numbers, or a tensor of them."""
+
 Axis: TypeAlias = int | tuple[int, ...] | None
 Shape: TypeAlias = Sequence[int]
 DType: TypeAlias = str

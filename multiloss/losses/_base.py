@@ -208,7 +208,9 @@ class LossFunctionWrapper(Loss):
         spec = spec_of(self.fn)
         object.__setattr__(self, "_spec", spec)
         object.__setattr__(self, "parameters", given)
-        object.__setattr__(self, "_bound", given if spec is None else spec.bind((), given))
+        if spec is not None:
+            operands, static = spec.split(spec.bind((), given))
+            object.__setattr__(self, "_ready", (operands, static, spec.direct(operands, static)))
 
     def __setattr__(self, key: str, value: Any) -> None:
         object.__setattr__(self, key, value)
@@ -218,10 +220,11 @@ class LossFunctionWrapper(Loss):
     parameters: Mapping[str, Any]
     """The parameters passed to `fn`, as they are now."""
     _spec: LossSpec | None
-    _bound: Mapping[str, Any]
+    _ready: tuple[list[TensorLike], Mapping[str, Any], bool]
+    """The parameters as a call needs them: tensors, others, and whether settled tensors may go straight to the formula."""
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return self.fn(y_true, y_pred, **self._bound)
+        return self.fn(y_true, y_pred, **self.parameters)
 
     def __call__(
         self,
@@ -266,18 +269,20 @@ class LossFunctionWrapper(Loss):
         parts: bool,
         **operands: TensorLike,
     ) -> Any:
-        spec, bound = self._spec, self._bound
+        spec = self._spec
         if operands and not operands.keys() <= set(() if spec is None else spec.operands) - {"mask"}:
             raise TypeError(
                 f"{type(self).__name__} takes y_true, y_pred, sample_weight and mask, and got {[*operands]} too."
             )
         if spec is None:
             return super()._run(y_true, y_pred, sample_weight, mask, parts=parts)
-        if sample_weight is None and mask is None and self.dtype is None and spec.shortcut:
-            owner = settled(y_true, y_pred) if bound.get("axis", -1) == -1 else None
+        tensors, static, direct = self._ready
+        if direct and sample_weight is None and mask is None and self.dtype is None and not operands:
+            owner = settled(y_true, y_pred)
             if owner is not None:
-                return owner.run(spec.settled, y_true, y_pred, reduction=self.reduction, parts=parts, **bound)
-        tensors, static = spec.split({**bound, **operands} if operands else bound)
+                return owner.run(spec.settled, y_true, y_pred, reduction=self.reduction, parts=parts, **static)
+        if operands:
+            tensors, static = spec.split({**spec.join(tensors, static), **operands})
         backend, (y_true, y_pred, sample_weight, mask, *tensors) = arrive(y_true, y_pred, sample_weight, mask, *tensors)
         y_pred = spec.settle_integers(backend, y_pred, self.dtype, static)
         checked = spec.labels_checked(backend, y_true, y_pred, sample_weight, mask, spec.join(tensors, static))
@@ -296,9 +301,6 @@ class LossFunctionWrapper(Loss):
         )
 
     def get_config(self) -> dict[str, Any]:
-        # What Keras has not is left out at its default, so that Keras can load the config.
-        defaults = {} if self._spec is None else {name: self._spec.defaults[name] for name in self._spec.extras}
-        config = super().get_config() | {
-            name: value for name, value in self.parameters.items() if name not in defaults or defaults[name] != value
-        }
+        config = super().get_config()
+        config |= self.parameters if self._spec is None else self._spec.config(self.parameters)
         return config if type(self) is not LossFunctionWrapper else {"fn": self.fn} | config

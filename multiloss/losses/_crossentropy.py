@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from multiloss._typing import Tensor
+from multiloss._typing import PerClass, Tensor
 from multiloss.dispatch import K
 from multiloss.interface import EPSILON
 from multiloss.losses._base import LossFunctionWrapper
+from multiloss.losses._classes import along, as_vector, mean_of_counted, of_elements, of_labels, of_last_axis
 from multiloss.losses._spec import loss
 
 __all__ = [
@@ -31,7 +33,15 @@ __all__ = [
 
 @loss(y_true="probability", y_pred="probability or logit")
 def binary_crossentropy(
-    y_true: Tensor, y_pred: Tensor, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+    y_true: Tensor,
+    y_pred: Tensor,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    *,
+    class_weight: PerClass = None,
+    pos_weight: PerClass = None,
+    ignore_class: int | None = None,
 ) -> Tensor:
     """Cross-entropy of independent yes-or-no labels: the first choice for binary and multi-label classification.
 
@@ -44,13 +54,69 @@ def binary_crossentropy(
         from_logits: whether `y_pred` are logits, not probabilities.
         label_smoothing: `a` in [0, 1]; labels become `y_true * (1 - a) + a / 2`.
         axis: the one that is averaged.
+        class_weight: the weights `w0` and `w1` of labels 0 and 1, as {0: w0, 1: w1}, a pair or a tensor: each element
+            is multiplied by `y_true * w1 + (1 - y_true) * w0`, by its label before smoothing. With weight 0 it reaches
+            nothing.
+        pos_weight: what `-y_true * log(p)` is multiplied by: a number, or one for each entry of the last axis, as a
+            sequence or tensor. Above 1 it favours recall. Unlike `class_weight` it changes no denominator.
+        ignore_class: a label that does not count, such as -1: its element's value and gradient are 0, and means do not
+            divide by it; a sample without any other does not count either.
+
+    Raises:
+        ArgumentError: for another number of weights than there is use for.
 
     >>> round(float(binary_crossentropy([0.0, 1.0], [0.5, 0.5])), 4)
     0.6931
+    >>> round(float(binary_crossentropy([0.0, 1.0, -1.0], [0.5, 0.5, 0.9], pos_weight=3.0, ignore_class=-1)), 4)
+    1.3863
     """
-    if label_smoothing:
-        y_true = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    return K.mean(K.binary_crossentropy(y_true, y_pred, from_logits), axis)
+    return mean_of_elements(
+        lambda target, output, positive: weighted_elements(target, output, from_logits, positive),
+        *(y_true, y_pred, label_smoothing, axis, class_weight, pos_weight, ignore_class),
+    )
+
+
+def mean_of_elements(
+    element: Callable[[Tensor, Tensor, Tensor], Tensor],
+    y_true: Tensor,
+    y_pred: Tensor,
+    label_smoothing: float,
+    axis: int,
+    class_weight: PerClass,
+    pos_weight: PerClass,
+    ignore_class: int | None,
+) -> Tensor:
+    """Return the mean over `axis` of `element(target, y_pred, positive)`, of smoothed targets and the weight of positive
+    ones (None for 1), with each element weighted by its class.
+    """
+    target = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing if label_smoothing else y_true
+    if class_weight is None and pos_weight is None and ignore_class is None:
+        return K.mean(element(target, y_pred, None), axis)
+    counted = None if ignore_class is None else y_true != ignore_class
+    weight = None if class_weight is None else of_elements(y_true, class_weight)
+    positive = None if pos_weight is None else of_last_axis(pos_weight, y_pred, "pos_weight")
+    # Select before the mathematics: what has no weight reaches neither value nor gradient, whatever it contains.
+    computed = K.ones_like(y_true, "bool") if counted is None else counted
+    if weight is not None:
+        computed = computed & (weight != 0)
+        weight = K.where(computed, weight, 0.0)
+    if positive is not None:
+        computed = computed & (target * positive + (1.0 - target) != 0)
+    values = element(K.where(computed, target, 1.0), K.where(computed, y_pred, 1.0), positive)
+    values = K.where(computed, values if weight is None else values * weight, 0.0)
+    return mean_of_counted(values, counted, axis)
+
+
+def weighted_elements(target: Tensor, output: Tensor, from_logits: bool, positive: Tensor) -> Tensor:
+    """Return the binary cross-entropy of each element, with its first term times `positive` (None for 1)."""
+    if positive is None:
+        return K.binary_crossentropy(target, output, from_logits)
+    yes, no = target * positive, 1.0 - target
+    if from_logits:
+        linear = K.multiply_no_nan(no, K.maximum(output, 0.0)) + K.multiply_no_nan(yes, K.maximum(-output, 0.0))
+        return linear + (yes + no) * K.log1p(K.exp(-K.abs(output)))
+    p = K.clip(output, EPSILON, 1.0 - EPSILON)
+    return -(yes * K.log(p) + no * K.log1p(-p))
 
 
 def smooth_one_hot(y_true: Tensor, label_smoothing: float, axis: int) -> Tensor:
@@ -58,14 +124,43 @@ def smooth_one_hot(y_true: Tensor, label_smoothing: float, axis: int) -> Tensor:
     return y_true * (1.0 - label_smoothing) + label_smoothing / y_true.shape[axis] if label_smoothing else y_true
 
 
+def weigh(values: Tensor, class_weight: PerClass, axis: int) -> Tensor:
+    """Return values of classes on `axis`, each multiplied by the weight of its class. Weight 0 makes 0 of infinity, too."""
+    if class_weight is None:
+        return values
+    weights = as_vector(class_weight, values.shape[axis], "class_weight", values)
+    return K.multiply_no_nan(along(weights, axis, values.ndim), values)
+
+
+def weigh_chosen(values: Tensor, y_true: Tensor, y_pred: Tensor, class_weight: PerClass, axis: int) -> Tensor:
+    """Return values of samples, each multiplied by the weight of its class."""
+    if class_weight is None:
+        return values
+    return values * of_labels(as_vector(class_weight, y_pred.shape[axis], "class_weight", values), y_true)
+
+
+def smooth_chosen(values: Tensor, y_true: Tensor, label_smoothing: float, axis: int) -> Tensor:
+    """Return `sum(t * values)` over the classes of `axis`, where `t` are the smoothed labels, without making them."""
+    chosen = K.squeeze(K.take_along_axis(values, K.expand_dims(y_true, axis), axis), axis)
+    spread = label_smoothing * K.mean(values, axis)
+    return spread if label_smoothing == 1 else (1.0 - label_smoothing) * chosen + spread
+
+
 @loss(y_true="one-hot", y_pred="distribution or logits", event="joint")
 def categorical_crossentropy(
-    y_true: Tensor, y_pred: Tensor, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+    y_true: Tensor,
+    y_pred: Tensor,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    *,
+    class_weight: PerClass = None,
+    ignore_class: int | None = None,
 ) -> Tensor:
     """Cross-entropy of one-hot or soft labels: the first choice for single-label classification with one-hot labels.
 
-    Formula: `-sum(y_true * log(q))` over `axis` (the classes), in nats. `q` is `y_pred` divided by its sum and clipped
-    to [1e-7, 1 - 1e-7], or `softmax(y_pred)` with `from_logits`, which never leaves log space.
+    Formula: `-sum(class_weight * y_true * log(q))` over `axis` (the classes), in nats. `q` is `y_pred` divided by its sum
+    and clipped to [1e-7, 1 - 1e-7], or `softmax(y_pred)` with `from_logits`, which never leaves log space.
 
     Shapes: labels `(..., C)` and predictions `(..., C)` to `(...)`, or with the classes on another `axis`.
 
@@ -73,20 +168,41 @@ def categorical_crossentropy(
         from_logits: whether `y_pred` are logits, not probabilities.
         label_smoothing: `a` in [0, 1]; labels become `y_true * (1 - a) + a / C`.
         axis: the one that holds the classes.
+        class_weight: a weight for each class: a dict of all classes, a sequence or a tensor. The reduction
+            `"mean_with_sample_weight"` divides by the weights of the labels before smoothing, as torch does for class
+            indices; the others divide as without. A sample whose classes all have weight 0 reaches nothing, unless its
+            labels are smoothed.
+        ignore_class: a class whose samples do not count: value and gradient are 0, and means do not divide by them. A
+            sample is of the class that has more than half of its label.
+
+    Raises:
+        ArgumentError: for another number of weights than classes; for an `ignore_class` that is none of them.
 
     >>> round(float(categorical_crossentropy([0.0, 1.0], [0.5, 0.5])), 4)
     0.6931
+    >>> round(float(categorical_crossentropy([0.0, 1.0], [0.5, 0.5], class_weight={0: 1.0, 1: 3.0})), 4)
+    2.0794
     """
-    return K.categorical_crossentropy(smooth_one_hot(y_true, label_smoothing, axis), y_pred, from_logits, axis)
+    del ignore_class  # acts at the boundary, before the formula
+    target = weigh(smooth_one_hot(y_true, label_smoothing, axis), class_weight, axis)
+    return K.categorical_crossentropy(target, y_pred, from_logits, axis)
 
 
 @loss(y_true="class index", y_pred="distribution or logits", event="joint")
 def sparse_categorical_crossentropy(
-    y_true: Tensor, y_pred: Tensor, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
+    y_true: Tensor,
+    y_pred: Tensor,
+    from_logits: bool = False,
+    ignore_class: int | None = None,
+    axis: int = -1,
+    *,
+    label_smoothing: float = 0.0,
+    class_weight: PerClass = None,
 ) -> Tensor:
     """Cross-entropy of integer labels: `categorical_crossentropy` without the memory of one-hot labels.
 
-    Formula: `-log(q[y_true])`, in nats, with `q` as in `categorical_crossentropy`.
+    Formula: `-class_weight[y_true] * log(q[y_true])`, in nats, with `q` as in `categorical_crossentropy`; with smoothed
+    labels `(1 - a)` times that and `-a / C * sum(class_weight * log(q))`.
 
     Shapes: class indices `(...)` or `(..., 1)` and predictions `(..., C)` to `(...)`, or with the classes on another `axis`.
 
@@ -95,16 +211,23 @@ def sparse_categorical_crossentropy(
         ignore_class: a label that does not count, such as 255 or -100: its value and gradient are 0, and means do not
             divide by it.
         axis: the one that holds the classes.
+        label_smoothing: `a` in [0, 1]; the label keeps `1 - a`, and each of the C classes gets `a / C`.
+        class_weight: as in `categorical_crossentropy`.
 
     Raises:
         LabelError: for a label outside [0, C) where values can be looked at; on accelerators and inside a trace that
             row is nan instead.
+        ArgumentError: for another number of weights than classes.
 
     >>> round(float(sparse_categorical_crossentropy(1, [0.5, 0.5])), 4)
     0.6931
     """
     del ignore_class  # acts at the boundary, before the formula
-    return K.sparse_categorical_crossentropy(y_true, y_pred, from_logits, axis)
+    if not label_smoothing:
+        values = K.sparse_categorical_crossentropy(y_true, y_pred, from_logits, axis)
+        return weigh_chosen(values, y_true, y_pred, class_weight, axis)
+    log_q = K.log_softmax(y_pred, axis) if from_logits else K.log(K.normalized_probabilities(y_pred, axis))
+    return smooth_chosen(weigh(-log_q, class_weight, axis), y_true, label_smoothing, axis)
 
 
 @loss(y_true="probability", y_pred="probability or logit", event="joint")
@@ -126,18 +249,28 @@ def kl_divergence(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 
 @loss(y_true="class index", y_pred="distribution", event="joint")
-def categorical_generalized_cross_entropy(y_true: Tensor, y_pred: Tensor, q: float = 0.5) -> Tensor:
+def categorical_generalized_cross_entropy(
+    y_true: Tensor,
+    y_pred: Tensor,
+    q: float = 0.5,
+    *,
+    ignore_class: int | None = None,
+    axis: int = -1,
+    label_smoothing: float = 0.0,
+    class_weight: PerClass = None,
+) -> Tensor:
     """Between cross-entropy (q towards 0) and mean absolute error (q towards 1): robust to wrong labels.
 
     Formula: `(1 - y_pred[y_true]^q) / q`. The gradient of a probability of exactly 0 is 0.
 
-    Shapes: class indices `(...)` or `(..., 1)` and probabilities `(..., C)` to `(...)`.
+    Shapes: class indices `(...)` or `(..., 1)` and probabilities `(..., C)` to `(...)`, or with the classes on another `axis`.
 
     Args:
         q: how robust, between 0 and 1.
+        ignore_class, axis, label_smoothing, class_weight: as in `sparse_categorical_crossentropy`.
 
     Raises:
-        LabelError: as in `sparse_categorical_crossentropy`.
+        LabelError, ArgumentError: as in `sparse_categorical_crossentropy`.
 
     Source: Z. Zhang and M. R. Sabuncu, Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy
     Labels, 2018, https://arxiv.org/abs/1805.07836
@@ -145,8 +278,12 @@ def categorical_generalized_cross_entropy(y_true: Tensor, y_pred: Tensor, q: flo
     >>> float(categorical_generalized_cross_entropy(1, [0.75, 0.25]))
     1.0
     """
-    chosen = K.squeeze(K.take_along_axis(y_pred, K.expand_dims(y_true, -1), -1), -1)
-    return (1.0 - K.power(chosen, q)) / q
+    del ignore_class  # acts at the boundary, before the formula
+    if label_smoothing:
+        values = weigh((1.0 - K.power(y_pred, q)) / q, class_weight, axis)
+        return smooth_chosen(values, y_true, label_smoothing, axis)
+    chosen = K.squeeze(K.take_along_axis(y_pred, K.expand_dims(y_true, axis), axis), axis)
+    return weigh_chosen((1.0 - K.power(chosen, q)) / q, y_true, y_pred, class_weight, axis)
 
 
 bce = BCE = binary_crossentropy
@@ -164,6 +301,10 @@ class BinaryCrossentropy(LossFunctionWrapper):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "binary_crossentropy",
         dtype: Any = None,
+        *,
+        class_weight: PerClass = None,
+        pos_weight: PerClass = None,
+        ignore_class: int | None = None,
     ) -> None:
         super().__init__(
             binary_crossentropy,
@@ -173,6 +314,9 @@ class BinaryCrossentropy(LossFunctionWrapper):
             from_logits=from_logits,
             label_smoothing=label_smoothing,
             axis=axis,
+            class_weight=class_weight,
+            pos_weight=pos_weight,
+            ignore_class=ignore_class,
         )
 
 
@@ -187,6 +331,9 @@ class CategoricalCrossentropy(LossFunctionWrapper):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "categorical_crossentropy",
         dtype: Any = None,
+        *,
+        class_weight: PerClass = None,
+        ignore_class: int | None = None,
     ) -> None:
         super().__init__(
             categorical_crossentropy,
@@ -196,6 +343,8 @@ class CategoricalCrossentropy(LossFunctionWrapper):
             from_logits=from_logits,
             label_smoothing=label_smoothing,
             axis=axis,
+            class_weight=class_weight,
+            ignore_class=ignore_class,
         )
 
 
@@ -210,6 +359,9 @@ class SparseCategoricalCrossentropy(LossFunctionWrapper):
         axis: int = -1,
         name: str | None = "sparse_categorical_crossentropy",
         dtype: Any = None,
+        *,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
     ) -> None:
         super().__init__(
             sparse_categorical_crossentropy,
@@ -219,6 +371,8 @@ class SparseCategoricalCrossentropy(LossFunctionWrapper):
             from_logits=from_logits,
             ignore_class=ignore_class,
             axis=axis,
+            label_smoothing=label_smoothing,
+            class_weight=class_weight,
         )
 
 
@@ -243,5 +397,20 @@ class CategoricalGeneralizedCrossEntropy(LossFunctionWrapper):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "categorical_generalized_cross_entropy",
         dtype: Any = None,
+        *,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
     ) -> None:
-        super().__init__(categorical_generalized_cross_entropy, reduction, name, dtype, q=q)
+        super().__init__(
+            categorical_generalized_cross_entropy,
+            reduction,
+            name,
+            dtype,
+            q=q,
+            ignore_class=ignore_class,
+            axis=axis,
+            label_smoothing=label_smoothing,
+            class_weight=class_weight,
+        )

@@ -5,14 +5,20 @@ Source: T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017, https://a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from multiloss._errors import ArgumentError
-from multiloss._typing import Tensor
+from multiloss._typing import PerClass, Tensor
 from multiloss.dispatch import K
 from multiloss.losses._base import LossFunctionWrapper
-from multiloss.losses._crossentropy import smooth_one_hot
+from multiloss.losses._classes import along, as_vector, of_labels
+from multiloss.losses._crossentropy import (
+    mean_of_elements,
+    smooth_chosen,
+    smooth_one_hot,
+    weigh,
+    weigh_chosen,
+    weighted_elements,
+)
 from multiloss.losses._spec import loss
 
 __all__ = [
@@ -35,6 +41,10 @@ def binary_focal_crossentropy(
     from_logits: bool = False,
     label_smoothing: float = 0.0,
     axis: int = -1,
+    *,
+    class_weight: PerClass = None,
+    pos_weight: PerClass = None,
+    ignore_class: int | None = None,
 ) -> Tensor:
     """Binary cross-entropy in which easy samples count less.
 
@@ -48,32 +58,38 @@ def binary_focal_crossentropy(
         apply_class_balancing: whether `alpha` weighs the classes.
         alpha: the weight of class 1; class 0 gets `1 - alpha`.
         gamma: how strongly easy samples are discounted, at least 0; 0 gives the binary cross-entropy.
-        from_logits, label_smoothing, axis: as in `binary_crossentropy`.
+        from_logits, label_smoothing, axis, class_weight, pos_weight, ignore_class: as in `binary_crossentropy`.
+
+    Raises:
+        ArgumentError: as in `binary_crossentropy`.
 
     >>> round(float(binary_focal_crossentropy([0.0, 1.0], [0.5, 0.5])), 4)
     0.1733
     """
-    if label_smoothing:
-        y_true = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    p = K.sigmoid(y_pred) if from_logits else y_pred
-    # 1 - sigmoid(z) is sigmoid(-z), which keeps its precision where sigmoid(z) rounds to 1.
-    q = K.sigmoid(-y_pred) if from_logits else 1.0 - y_pred
-    missed = y_true * q + (1.0 - y_true) * p
-    value = K.power(missed, gamma) * K.binary_crossentropy(y_true, y_pred, from_logits)
-    if apply_class_balancing:
-        value = value * (y_true * alpha + (1.0 - y_true) * (1.0 - alpha))
-    return K.mean(value, axis)
+
+    def element(target: Tensor, output: Tensor, positive: Tensor) -> Tensor:
+        p = K.sigmoid(output) if from_logits else output
+        # 1 - sigmoid(z) is sigmoid(-z), which keeps its precision where sigmoid(z) rounds to 1.
+        q = K.sigmoid(-output) if from_logits else 1.0 - output
+        missed = target * q + (1.0 - target) * p
+        value = K.power(missed, gamma) * weighted_elements(target, output, from_logits, positive)
+        return value * (target * alpha + (1.0 - target) * (1.0 - alpha)) if apply_class_balancing else value
+
+    return mean_of_elements(element, y_true, y_pred, label_smoothing, axis, class_weight, pos_weight, ignore_class)
 
 
 @loss(y_true="one-hot", y_pred="distribution or logits", event="joint")
 def categorical_focal_crossentropy(
     y_true: Tensor,
     y_pred: Tensor,
-    alpha: float | Sequence[float] = 0.25,
+    alpha: PerClass = 0.25,
     gamma: float = 2.0,
     from_logits: bool = False,
     label_smoothing: float = 0.0,
     axis: int = -1,
+    *,
+    class_weight: PerClass = None,
+    ignore_class: int | None = None,
 ) -> Tensor:
     """Categorical cross-entropy in which easy samples count less.
 
@@ -82,36 +98,44 @@ def categorical_focal_crossentropy(
     Shapes: labels `(..., C)` and predictions `(..., C)` to `(...)`, or with the classes on another `axis`.
 
     Args:
-        alpha: a factor for all classes, or one per class.
+        alpha: a factor for all classes, or one per class, as a sequence or a tensor. It enters no denominator.
         gamma: how strongly easy samples are discounted, at least 0.
-        from_logits, label_smoothing, axis: as in `categorical_crossentropy`.
+        from_logits, label_smoothing, axis, class_weight, ignore_class: as in `categorical_crossentropy`.
 
     Raises:
-        ArgumentError: if `alpha` is a list and has not one entry per class.
+        ArgumentError: if `alpha` is a list and has not one entry per class; and as in `categorical_crossentropy`.
 
     >>> round(float(categorical_focal_crossentropy([0.0, 1.0], [0.5, 0.5])), 4)
     0.0433
     """
-    y_true = smooth_one_hot(y_true, label_smoothing, axis)
+    del ignore_class  # acts at the boundary, before the formula
+    target = weigh(smooth_one_hot(y_true, label_smoothing, axis), class_weight, axis)
+    missed, nats = _missed_and_nats(y_pred, from_logits, axis)
+    value = K.power(missed, gamma) * K.multiply_no_nan(target, nats)
+    return K.sum(_factors(alpha, y_pred, axis) * value, axis)
+
+
+def _missed_and_nats(y_pred: Tensor, from_logits: bool, axis: int) -> tuple[Tensor, Tensor]:
+    """Return `1 - q` and `-log(q)` of each class."""
     if from_logits:
         log_q = K.log_softmax(y_pred, axis)
-        missed = -K.expm1(log_q)
-    else:
-        q = K.normalized_probabilities(y_pred, axis)
-        log_q, missed = K.log(q), 1.0 - q
-    value = K.power(missed, gamma) * K.multiply_no_nan(y_true, -log_q)
-    return K.sum(_class_weights(alpha, y_pred, axis) * value, axis)
+        return -K.expm1(log_q), -log_q
+    q = K.normalized_probabilities(y_pred, axis)
+    return 1.0 - q, -K.log(q)
 
 
 @loss(y_true="class index", y_pred="distribution or logits", event="joint")
 def sparse_categorical_focal_crossentropy(
     y_true: Tensor,
     y_pred: Tensor,
-    alpha: float | Sequence[float] = 0.25,
+    alpha: PerClass = 0.25,
     gamma: float = 2.0,
     from_logits: bool = False,
     ignore_class: int | None = None,
     axis: int = -1,
+    *,
+    label_smoothing: float = 0.0,
+    class_weight: PerClass = None,
 ) -> Tensor:
     """`categorical_focal_crossentropy` of integer labels, without the memory of one-hot labels.
 
@@ -120,9 +144,9 @@ def sparse_categorical_focal_crossentropy(
     Shapes: class indices `(...)` or `(..., 1)` and predictions `(..., C)` to `(...)`, or with the classes on another `axis`.
 
     Args:
-        alpha: a factor for all classes, or one per class.
+        alpha: a factor for all classes, or one per class, as a sequence or a tensor. It enters no denominator.
         gamma: how strongly easy samples are discounted, at least 0.
-        from_logits, ignore_class, axis: as in `sparse_categorical_crossentropy`.
+        from_logits, ignore_class, axis, label_smoothing, class_weight: as in `sparse_categorical_crossentropy`.
 
     Raises:
         LabelError: as in `sparse_categorical_crossentropy`.
@@ -132,27 +156,22 @@ def sparse_categorical_focal_crossentropy(
     0.0433
     """
     del ignore_class  # acts at the boundary, before the formula
-    loss = K.sparse_categorical_crossentropy(y_true, y_pred, from_logits, axis)
-    weights = _class_weights(alpha, y_pred, axis)
-    if not isinstance(weights, float | int):
-        index = K.expand_dims(y_true, axis)
-        weights = K.squeeze(K.take_along_axis(K.broadcast_to(weights, y_pred.shape), index, axis), axis)
-    return weights * K.power(-K.expm1(-loss), gamma) * loss
+    if label_smoothing:
+        missed, nats = _missed_and_nats(y_pred, from_logits, axis)
+        values = _factors(alpha, y_pred, axis) * (K.power(missed, gamma) * nats)
+        return smooth_chosen(weigh(values, class_weight, axis), y_true, label_smoothing, axis)
+    nats = K.sparse_categorical_crossentropy(y_true, y_pred, from_logits, axis)
+    value = weigh_chosen(K.power(-K.expm1(-nats), gamma) * nats, y_true, y_pred, class_weight, axis)
+    if isinstance(alpha, float | int):
+        return alpha * value
+    return value * of_labels(as_vector(alpha, y_pred.shape[axis], "alpha", y_pred), y_true)
 
 
-def _class_weights(alpha: float | Sequence[float], y_pred: Tensor, axis: int) -> Tensor:
+def _factors(alpha: PerClass, y_pred: Tensor, axis: int) -> Tensor:
     """Return `alpha` shaped so that one entry per class meets the class axis."""
-    if isinstance(alpha, (int, float)):
+    if isinstance(alpha, float | int):
         return alpha
-    classes = y_pred.shape[axis]
-    weights = K.cast(K.asarray(alpha, like=y_pred), K.dtype(y_pred))
-    if tuple(weights.shape) != (classes,):
-        raise ArgumentError(
-            f"alpha has shape {tuple(weights.shape)} and y_pred has {classes} classes. Expected a number or {classes} of them."
-        )
-    shape = [1] * y_pred.ndim
-    shape[axis] = classes
-    return K.reshape(weights, shape)
+    return along(as_vector(alpha, y_pred.shape[axis], "alpha", y_pred), axis, y_pred.ndim)
 
 
 class BinaryFocalCrossentropy(LossFunctionWrapper):
@@ -169,6 +188,10 @@ class BinaryFocalCrossentropy(LossFunctionWrapper):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "binary_focal_crossentropy",
         dtype: Any = None,
+        *,
+        class_weight: PerClass = None,
+        pos_weight: PerClass = None,
+        ignore_class: int | None = None,
     ) -> None:
         super().__init__(
             binary_focal_crossentropy,
@@ -181,6 +204,9 @@ class BinaryFocalCrossentropy(LossFunctionWrapper):
             from_logits=from_logits,
             label_smoothing=label_smoothing,
             axis=axis,
+            class_weight=class_weight,
+            pos_weight=pos_weight,
+            ignore_class=ignore_class,
         )
 
 
@@ -189,7 +215,7 @@ class CategoricalFocalCrossentropy(LossFunctionWrapper):
 
     def __init__(
         self,
-        alpha: float | Sequence[float] = 0.25,
+        alpha: PerClass = 0.25,
         gamma: float = 2.0,
         from_logits: bool = False,
         label_smoothing: float = 0.0,
@@ -197,6 +223,9 @@ class CategoricalFocalCrossentropy(LossFunctionWrapper):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "categorical_focal_crossentropy",
         dtype: Any = None,
+        *,
+        class_weight: PerClass = None,
+        ignore_class: int | None = None,
     ) -> None:
         super().__init__(
             categorical_focal_crossentropy,
@@ -208,6 +237,8 @@ class CategoricalFocalCrossentropy(LossFunctionWrapper):
             from_logits=from_logits,
             label_smoothing=label_smoothing,
             axis=axis,
+            class_weight=class_weight,
+            ignore_class=ignore_class,
         )
 
 
@@ -216,7 +247,7 @@ class SparseCategoricalFocalCrossentropy(LossFunctionWrapper):
 
     def __init__(
         self,
-        alpha: float | Sequence[float] = 0.25,
+        alpha: PerClass = 0.25,
         gamma: float = 2.0,
         from_logits: bool = False,
         ignore_class: int | None = None,
@@ -224,6 +255,9 @@ class SparseCategoricalFocalCrossentropy(LossFunctionWrapper):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "sparse_categorical_focal_crossentropy",
         dtype: Any = None,
+        *,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
     ) -> None:
         super().__init__(
             sparse_categorical_focal_crossentropy,
@@ -235,4 +269,6 @@ class SparseCategoricalFocalCrossentropy(LossFunctionWrapper):
             from_logits=from_logits,
             ignore_class=ignore_class,
             axis=axis,
+            label_smoothing=label_smoothing,
+            class_weight=class_weight,
         )

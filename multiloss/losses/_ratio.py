@@ -55,9 +55,10 @@ class RatioSpec(LossSpec):
         sums = _sums(self, y_true, y_pred, sample_weight, mask, **static)
         if not sums.missed.ndim:
             return sums.missed, sums.size
-        if 0 in _axes(static["axis"], y_pred.ndim):
+        axis = static.get("axis")
+        if 0 in _axes(axis, y_pred.ndim):
             raise ArgumentError(
-                f"{self.name} with axis={static['axis']} is a mean of ratios over the whole batch, which parts of the batch "
+                f"{self.name} with axis={axis} is a mean of ratios over the whole batch, which parts of the batch "
                 "cannot be added up to. Expected axis=None, or axes that leave the samples apart."
             )
         return partial(K.divide_no_nan(sums.missed, sums.size), sums.selection, reduction)

@@ -5,7 +5,7 @@ Loss and metric of the same name share this code, so they cannot disagree about 
 | reduction | value |
 |---|---|
 | `"sum_over_batch_size"`, `"mean"` | sum of weighted values / number of values that the mask lets through |
-| `"mean_with_sample_weight"` | sum of weighted values / sum of their weights |
+| `"mean_with_sample_weight"` | sum of weighted values / sum of their weights, those of their classes included |
 | `"sum"` | sum of weighted values |
 | `"none"` (or None) | the weighted values, 0 where masked |
 """
@@ -43,23 +43,32 @@ class Selection(NamedTuple):
     """What the mask lets through: the number of values that a mean divides by."""
     computed: Tensor = None
     """What must be computed at all: counted, with a weight other than 0."""
+    divisor: Tensor = None
+    """What a weighted mean divides by, where that is not the weights: values that are weighted already, by their classes."""
 
 
-def select(sample_weight: Tensor, mask: Tensor, shape: Shape, dtype: str, kept: Tensor = None) -> Selection:
-    """Align weights and mask with per-sample values of `shape`; `kept` (not ignored) narrows the mask."""
+def select(
+    sample_weight: Tensor, mask: Tensor, shape: Shape, dtype: str, kept: Tensor = None, by_class: Tensor = None
+) -> Selection:
+    """Align weights and mask with per-sample values of `shape`; `kept` (not ignored) narrows the mask.
+
+    `by_class` are the weights that the values have from their classes.
+    """
     if mask is not None:
         mask = align_weights(mask, shape, "mask")
         mask = mask if K.dtype(mask) == "bool" else mask != 0
         mask = K.broadcast_to(mask, shape)
     if kept is not None:
         mask = kept if mask is None else mask & kept
-    if sample_weight is None:
-        return Selection(None, mask, mask)
-    weights = K.broadcast_to(K.cast(align_weights(sample_weight, shape), dtype), shape)
-    computed = weights != 0
-    if mask is not None:
-        computed = computed & mask
-    return Selection(K.where(computed, weights, 0.0), mask, computed)
+    computed, weights, divisor = mask, None, by_class
+    if sample_weight is not None:
+        weights = K.broadcast_to(K.cast(align_weights(sample_weight, shape), dtype), shape)
+        computed = weights != 0 if mask is None else (weights != 0) & mask
+        weights = K.where(computed, weights, 0.0)
+    if divisor is not None:
+        divisor = divisor if computed is None else K.where(computed, divisor, 0.0)
+        divisor = divisor if weights is None else divisor * weights
+    return Selection(weights, mask, computed, divisor)
 
 
 def keep(computed: Tensor, x: Tensor, fill: float, axis: int | None = None) -> Tensor:
@@ -78,8 +87,10 @@ def partial(values: Tensor, selection: Selection, reduction: str) -> tuple[Tenso
     """Return numerator and denominator of the reduced value; both add up over parts of a batch."""
     weighted = values if selection.weights is None else values * selection.weights
     total = K.sum(weighted)
-    if reduction == "mean_with_sample_weight" and selection.weights is not None:
-        return total, K.sum(selection.weights)
+    if reduction == "mean_with_sample_weight":
+        weights = selection.weights if selection.divisor is None else selection.divisor
+        if weights is not None:
+            return total, K.sum(weights)
     if selection.counted is not None:
         return total, K.cast(K.sum(selection.counted), K.dtype(values))
     count = 1
@@ -90,7 +101,8 @@ def partial(values: Tensor, selection: Selection, reduction: str) -> tuple[Tenso
 
 def reduce(values: Tensor, selection: Selection, reduction: str) -> Tensor:
     """Return the reduced value. The mean of nothing is 0."""
-    if selection.weights is None and selection.counted is None:
+    alike = selection.divisor is None or reduction != "mean_with_sample_weight"
+    if selection.weights is None and selection.counted is None and alike:
         if reduction == "none" or not values.ndim:
             return values
         return K.sum(values) if reduction == "sum" or 0 in values.shape else K.mean(values)

@@ -24,9 +24,11 @@ from multiloss._boundary import (
     settled,
 )
 from multiloss._errors import ArgumentError
+from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import Backend
+from multiloss.losses._classes import by_class, by_number, standardize
 from multiloss.losses._reduction import (
     Selection,
     keep,
@@ -85,8 +87,14 @@ _DOMAINS: Mapping[str, Domain] = {
     "zero_infinity": (lambda value: isinstance(value, bool), "True or False"),
     "blank": (_is_index, "an integer of at least 0"),
     "q": (lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1"),
+    "threshold": (_is_number, "a number"),
+    "from_sorted_ids": (lambda value: isinstance(value, bool), "True or False"),
 }
 """What the parameters of that name may be, in every loss. Tensors are let through: their values are not looked at."""
+
+_WEIGHTS = ("class_weight", "pos_weight")
+_AT_THE_BOUNDARY = ("axis", "class_weight", "ignore_class")
+"""The parameters that act before or after the formula, too."""
 
 
 class LossSpec:
@@ -102,6 +110,8 @@ class LossSpec:
             the first one row (see `_rows`).
         defaults: the parameters and their defaults, in order, without the operands.
         operands: the parameters that are tensors (annotated `TensorLike`): they belong to one call, not to the loss.
+        per_class: the parameters that are numbers or a tensor of them (annotated `PerClass`); tensors among them are
+            handed over with the operands, numbers with the other parameters.
         extras: the keyword-only parameters, which Keras has not.
         curved: whether the second derivative for `y_pred` is more than 0 and kinks.
         samplewise: whether each value depends on its own sample alone. A formula whose values do not takes a `mask`, which
@@ -138,6 +148,7 @@ class LossSpec:
             **(formula.__kwdefaults__ or {}),
         }
         self.operands = tuple(name for name in self._all if formula.__annotations__.get(name) == "TensorLike")
+        self.per_class = tuple(name for name in self._all if formula.__annotations__.get(name) == "PerClass")
         self.samplewise = "mask" not in self.operands
         self.defaults: Mapping[str, Any] = {
             name: default for name, default in self._all.items() if name not in self.operands
@@ -166,26 +177,51 @@ class LossSpec:
         ):
             import inspect  # only for messages
 
+            reject_pos_weight(self.name, given, self._all)
             inspect.signature(self.formula).bind(None, None, *args, **kwargs)  # raises what Python would
         for name, value in given.items():
             if isinstance(value, list):
                 given[name] = value = tuple(value)
             allowed, expected = self.domains.get(name, _ANYTHING)
-            if not hasattr(value, "dtype") and not allowed(value):
+            if hasattr(value, "dtype") or (value is None and self._all[name] is None):
+                continue
+            if name in _WEIGHTS:
+                given[name] = standardize(self.name, name, value)
+            elif not allowed(value):
                 raise ArgumentError(f"{self.name}: {name}={value!r} is not allowed. Expected {expected}.")
         return {**self.defaults, **given}
 
     def split(self, bound: Mapping[str, Any]) -> tuple[list[TensorLike], Mapping[str, Any]]:
-        """Return the operands of a call in their order, None for those not given, and the other parameters."""
-        if not self.operands:
-            return [], bound
-        static = {name: value for name, value in bound.items() if name not in self.operands}
-        return [bound.get(name) for name in self.operands], static
+        """Return the tensors of a call in their order, None for those not given, and the parameters that differ from their
+        defaults, which are hashable.
+        """
+        tensors = {name: bound[name] for name in self.operands if name in bound}
+        tensors |= {name: bound[name] for name in self.per_class if hasattr(bound.get(name), "dtype")}
+        static = {
+            name: value
+            for name, value in bound.items()
+            if name not in tensors and (hasattr(value, "dtype") or value != self.defaults[name])
+        }
+        return [tensors.get(name) for name in (*self.operands, *self.per_class)] if tensors else [], static
 
     def join(self, operands: Sequence[Tensor], static: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what `split` took apart."""
-        given = zip(self.operands, operands, strict=False)
-        return {**static, **{name: value for name, value in given if value is not None}} if operands else static
+        if not operands:
+            return static
+        given = zip((*self.operands, *self.per_class), operands, strict=False)
+        return {**static, **{name: value for name, value in given if value is not None}}
+
+    def direct(self, operands: Sequence[TensorLike], static: Mapping[str, Any]) -> bool:
+        """Whether settled tensors may go straight to the formula, given what `split` returned."""
+        return self.shortcut and not operands and not any(name in static for name in _AT_THE_BOUNDARY)
+
+    def config(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters as JSON-able values, without those that Keras has not and that are at their default."""
+        return {
+            name: _plain(value)
+            for name, value in parameters.items()
+            if name not in self.extras or hasattr(value, "dtype") or value != self.defaults[name]
+        }
 
     def parts(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor, *, reduction: str, **static: Any
@@ -243,6 +279,24 @@ class LossSpec:
         return True
 
 
+def reject_pos_weight(name: str, given: Mapping[str, Any], taken: Mapping[str, Any]) -> None:
+    """Raise TypeError if a weight of positive labels is given to a loss whose classes exclude each other."""
+    if "pos_weight" in given and "class_weight" in taken and "pos_weight" not in taken:
+        raise TypeError(
+            f"{name} got an unexpected keyword argument 'pos_weight': of classes that exclude each other none is positive. "
+            "Give each class its weight with class_weight=, or use a binary cross-entropy for yes-or-no labels."
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return a parameter as JSON has it; the classes of a dict stay numbers until JSON makes strings of them."""
+    if hasattr(value, "dtype"):
+        return owner_of(value).to_numpy(value).tolist()
+    if isinstance(value, Mapping):
+        return by_number(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
 def spec_of(fn: object) -> LossSpec | None:
     """Return the facts behind a public loss function, or None for any other object."""
     return getattr(fn, "__multiloss__", None)
@@ -253,8 +307,11 @@ def _prepare(
 ) -> tuple[Tensor, Tensor]:
     if spec.target == "class index":
         y_true = as_labels(y_true)
-        return y_true, as_labels(y_pred) if spec.predicts_labels(parameters) else as_floats(y_pred, dtype)
+        y_pred = as_labels(y_pred) if spec.predicts_labels(parameters) else as_floats(y_pred, dtype)
+        return align_labels(y_true, y_pred.shape, parameters.get("axis", -1)), y_pred
     if spec.predicts_labels(parameters):
+        for each in (y_true, y_pred):
+            require_real(each)
         return align(y_true, y_pred)
     y_true, y_pred = align(y_true, as_floats(y_pred, dtype))
     normalize_axis(parameters.get("axis", -1), y_pred.ndim)  # raises if there is no such axis
@@ -305,17 +362,30 @@ def _samples(
     """Return one value per sample: what the function form of a loss returns."""
     parameters = {**spec.join(operands, parameters)}
     y_true, y_pred = _prepare(spec, y_true, y_pred, None, parameters)
-    selection = _NO_SELECTION
-    if spec.target == "class index":
-        y_true = align_labels(y_true, y_pred.shape, parameters.get("axis", -1))
-        ignored = parameters.get("ignore_class")
-        if ignored is not None:
-            kept = y_true != ignored
-            selection = Selection(None, kept, kept)
+    selection = _select(spec, y_true, y_pred, None, None, parameters)
     return _evaluate(spec, _filled(spec, y_true, y_pred, selection, checked, parameters), parameters)
 
 
 _NO_SELECTION = Selection()
+
+
+def _select(
+    spec: LossSpec, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor, parameters: Mapping[str, Any]
+) -> Selection:
+    """Return which samples count, and how much."""
+    kept, weight, present = by_class(spec.target, y_true, y_pred, parameters)
+    if sample_weight is None and mask is None and kept is None and weight is None:
+        return _NO_SELECTION
+    shape = tuple(y_pred.shape)
+    if spec.event != "element":
+        at = normalize_axis(parameters.get("axis", -1), len(shape))
+        shape = shape[:at] + shape[at + 1 :]
+    weight_dtype = K.dtype(y_pred) if K.is_floating(y_pred) else "float32"
+    selection = select(sample_weight, mask, shape, weight_dtype, kept, weight)
+    if present is not None:
+        computed = present if selection.computed is None else selection.computed & present
+        selection = selection._replace(computed=computed)
+    return selection
 
 
 def arrange(
@@ -331,24 +401,9 @@ def arrange(
 ) -> Arranged:
     """Return the arguments of the formula, aligned and settled, and which samples count."""
     y_true, y_pred = _prepare(spec, y_true, y_pred, dtype, parameters)
-    axis = parameters.get("axis", -1)
-    kept = None
-    if spec.target == "class index":
-        y_true = align_labels(y_true, y_pred.shape, axis)
-        ignored = parameters.get("ignore_class")
-        kept = None if ignored is None else y_true != ignored
-    weighted = sample_weight is not None or mask is not None
     if _is_vector(spec, y_pred, parameters):
         y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
-    if not weighted and kept is None:
-        selection = _NO_SELECTION
-    else:
-        shape = tuple(y_pred.shape)
-        if spec.event != "element":
-            at = normalize_axis(axis, len(shape))
-            shape = shape[:at] + shape[at + 1 :]
-        weight_dtype = K.dtype(y_pred) if K.is_floating(y_pred) else "float32"
-        selection = select(sample_weight, mask, shape, weight_dtype, kept)
+    selection = _select(spec, y_true, y_pred, sample_weight, mask, parameters)
     return _filled(spec, y_true, y_pred, selection, checked, parameters)
 
 
@@ -419,17 +474,18 @@ _NO_PARAMETERS: Mapping[str, Any] = {}
 
 def publish(spec: LossSpec) -> Any:
     """Return the public function of a loss: the boundary around its formula."""
-    formula, shortcut = spec.formula, spec.shortcut
+    formula = spec.formula
 
     @functools.wraps(formula)
     def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
-        given = spec.bind(args, kwargs) if args or kwargs else _NO_PARAMETERS
-        if shortcut and given.get("axis", -1) == -1:
+        operands: list[TensorLike] = []
+        static = _NO_PARAMETERS
+        if args or kwargs:
+            operands, static = spec.split(spec.bind(args, kwargs))
+        if spec.direct(operands, static) if static or operands else spec.shortcut:
             owner = settled(y_true, y_pred)
             if owner is not None:
-                return owner.run(formula, y_true, y_pred, **given)
-        bound = given or spec.defaults
-        operands, static = spec.split(bound)
+                return owner.run(formula, y_true, y_pred, **static)
         backend, (y_true, y_pred, *operands) = arrive(y_true, y_pred, *operands)
         y_pred = spec.settle_integers(backend, y_pred, None, static)
         checked = spec.labels_checked(backend, y_true, y_pred, None, None, spec.join(operands, static))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from multiloss._typing import Tensor
+from multiloss._typing import PerClass, Tensor
 from multiloss.dispatch import K
 from multiloss.losses._crossentropy import (
     binary_crossentropy,
@@ -185,10 +185,13 @@ class CategoricalHinge(MeanMetricWrapper):
 
 
 class BinaryCrossentropy(MeanMetricWrapper):
-    """Average of `binary_crossentropy`."""
+    """Average of `binary_crossentropy` over the labels that are not ignored, weighted by their classes."""
 
     from_logits: bool
     label_smoothing: float
+    class_weight: PerClass
+    pos_weight: PerClass
+    ignore_class: int | None
 
     def __init__(
         self,
@@ -196,16 +199,31 @@ class BinaryCrossentropy(MeanMetricWrapper):
         dtype: Any = None,
         from_logits: bool = False,
         label_smoothing: float = 0.0,
+        *,
+        class_weight: PerClass = None,
+        pos_weight: PerClass = None,
+        ignore_class: int | None = None,
     ) -> None:
-        super().__init__(binary_crossentropy, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing)
+        super().__init__(
+            binary_crossentropy,
+            name,
+            dtype,
+            from_logits=from_logits,
+            label_smoothing=label_smoothing,
+            class_weight=class_weight,
+            pos_weight=pos_weight,
+            ignore_class=ignore_class,
+        )
 
 
 class CategoricalCrossentropy(MeanMetricWrapper):
-    """Average of `categorical_crossentropy`."""
+    """Average of `categorical_crossentropy` over the labels that are not ignored, weighted by their classes."""
 
     from_logits: bool
     label_smoothing: float
     axis: int
+    class_weight: PerClass
+    ignore_class: int | None
 
     def __init__(
         self,
@@ -214,6 +232,9 @@ class CategoricalCrossentropy(MeanMetricWrapper):
         from_logits: bool = False,
         label_smoothing: float = 0.0,
         axis: int = -1,
+        *,
+        class_weight: PerClass = None,
+        ignore_class: int | None = None,
     ) -> None:
         super().__init__(
             categorical_crossentropy,
@@ -222,15 +243,19 @@ class CategoricalCrossentropy(MeanMetricWrapper):
             from_logits=from_logits,
             label_smoothing=label_smoothing,
             axis=axis,
+            class_weight=class_weight,
+            ignore_class=ignore_class,
         )
 
 
 class SparseCategoricalCrossentropy(MeanMetricWrapper):
-    """Average of `sparse_categorical_crossentropy` over the labels that are not ignored."""
+    """Average of `sparse_categorical_crossentropy` over the labels that are not ignored, weighted by their classes."""
 
     from_logits: bool
     ignore_class: int | None
     axis: int
+    label_smoothing: float
+    class_weight: PerClass
 
     def __init__(
         self,
@@ -239,6 +264,9 @@ class SparseCategoricalCrossentropy(MeanMetricWrapper):
         from_logits: bool = False,
         ignore_class: int | None = None,
         axis: int = -1,
+        *,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
     ) -> None:
         super().__init__(
             sparse_categorical_crossentropy,
@@ -247,4 +275,6 @@ class SparseCategoricalCrossentropy(MeanMetricWrapper):
             from_logits=from_logits,
             ignore_class=ignore_class,
             axis=axis,
+            label_smoothing=label_smoothing,
+            class_weight=class_weight,
         )

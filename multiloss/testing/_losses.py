@@ -19,6 +19,7 @@ PARAMETER_VALUES: Mapping[str, tuple[Any, ...]] = {
     "apply_class_balancing": (True,),
     "axis": (0,),
     "blank": (1,),
+    "class_weight": ([0.5, 2.0, 1.0, 3.0],),
     "delta": (0.5,),
     "from_logits": (True,),
     "gamma": (0.5, 3.0),
@@ -26,11 +27,14 @@ PARAMETER_VALUES: Mapping[str, tuple[Any, ...]] = {
     "beta": (0.9,),
     "label_smoothing": (0.2,),
     "margin": (0.1,),
+    "pos_weight": (2.5, [0.5, 2.0, 1.0, 3.0]),
     "q": (0.8,),
     "remove_diagonal": (False,),
     "zero_infinity": (True,),
 }
-"""For each parameter, values other than its default that must be able to change a loss."""
+"""For each parameter, values other than its default that must be able to change a loss of four classes; see
+`parameter_values`.
+"""
 
 
 def public_losses() -> dict[str, Any]:
@@ -87,7 +91,9 @@ def example(spec: LossSpec, shape: tuple[int, ...], parameters: Mapping[str, Any
     if spec.target == "sign":
         return np.sign(rng.normal(size=shape)), y_pred
     if spec.target == "probability":
-        return rng.uniform(0.05, 0.95, size=shape), y_pred
+        labels = rng.uniform(0.05, 0.95, size=shape)
+        hard = rng.uniform(size=shape) < 0.5  # a loss that can ignore a label gets some that it can ignore
+        return np.where(hard & ("ignore_class" in spec.defaults), labels.round(), labels), y_pred
     if spec.target == "positive":
         return rng.uniform(0.2, 3.0, size=shape), y_pred
     return rng.normal(size=shape), y_pred
@@ -109,19 +115,32 @@ def _rows(spec: LossSpec, shape: tuple[int, ...], parameters: Mapping[str, Any],
     return labels, rng.normal(size=(n, shape[1] if len(shape) > 2 else 5, size))
 
 
+def parameter_values(spec: LossSpec, name: str) -> tuple[Any, ...]:
+    """Return values other than the default for a parameter of a loss, for predictions of four classes or labels.
+
+    Raises:
+        LookupError: for a parameter that `PARAMETER_VALUES` does not know.
+
+    >>> parameter_values(spec_of(multiloss.losses.huber), "delta")
+    (0.5,)
+    """
+    if name not in PARAMETER_VALUES:
+        raise LookupError(
+            f"{spec.name} has a parameter {name!r} without an entry in multiloss.testing.PARAMETER_VALUES. "
+            "Add values other than the default, so that the contract tests can see it act."
+        )
+    if name == "class_weight" and spec.event == "mean":
+        return ([0.5, 2.0],)  # of no and yes, however many labels there are
+    return PARAMETER_VALUES[name]
+
+
 def variants(spec: LossSpec) -> list[dict[str, Any]]:
     """Return the defaults, and for each parameter its other values one at a time.
 
     Raises:
         LookupError: for a parameter that `PARAMETER_VALUES` does not know.
     """
-    unknown = spec.defaults.keys() - PARAMETER_VALUES.keys()
-    if unknown:
-        raise LookupError(
-            f"{spec.name} has parameters {sorted(unknown)} without an entry in multiloss.testing.PARAMETER_VALUES. "
-            "Add values other than the default, so that the contract tests can see them act."
-        )
-    return [{}, *({name: value} for name in spec.defaults for value in PARAMETER_VALUES[name])]
+    return [{}, *({name: value} for name in spec.defaults for value in parameter_values(spec, name))]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from multiloss import _errors
 from multiloss.testing import PARAMETER_VALUES
+from multiloss.testing._losses import parameter_values
 from tests.contract.facts import CLASSES, FUNCTIONS, data, function, loss_class, spec
 
 PARAMETERS = [(name, key) for name in FUNCTIONS for key in spec(name).defaults]
@@ -24,25 +25,51 @@ OUTSIDE = {
     "remove_diagonal": [None, "yes", 1],
     "zero_infinity": [None, "yes", 1],
     "alpha": ["half", None],
+    "class_weight": [
+        *(
+            "heavy",
+            2.0,
+            True,
+            [],
+            [1.0, -1.0],
+            [1.0, float("nan")],
+            [1.0, float("inf")],
+            [1.0, None],
+            [[1.0, 2.0]],
+            [True, 1.0],
+        ),
+        *(
+            {},
+            {0: 1.0, 2: 1.0},
+            {1: 1.0},
+            {-1: 1.0, 0: 1.0},
+            {"cat": 1.0},
+            {0.5: 1.0},
+            {0: 1.0, 1: "much"},
+            {0: 1.0, "0": 1.0},
+        ),
+    ],
+    "pos_weight": ["heavy", -1.0, True, float("nan"), [], [1.0, -1.0], {0: 1.0, 1: 2.0}],
 }
 
 
 @pytest.mark.parametrize(("name", "key"), PARAMETERS)
 def test_every_parameter_has_values_to_test_it_with(name, key):
     assert key in PARAMETER_VALUES, f"Add values other than {name}'s default to multiloss.testing.PARAMETER_VALUES."
-    assert any(value != spec(name).defaults[key] for value in PARAMETER_VALUES[key])
+    assert any(value != spec(name).defaults[key] for value in parameter_values(spec(name), key))
 
 
 @pytest.mark.parametrize(("name", "key"), [pair for pair in PARAMETERS if pair not in ON_OTHER_DATA])
 def test_every_parameter_can_change_the_result(name, key, backend, tensor, host):
     """Some parameters act beside another only (alpha beside apply_class_balancing): those get the other's value too."""
-    others = [{}, *({other: values[0]} for other, values in PARAMETER_VALUES.items() if other in spec(name).defaults)]
-    for value in PARAMETER_VALUES[key]:
+    others = [{}, *({other: parameter_values(spec(name), other)[0]} for other in spec(name).defaults)]
+    for value in parameter_values(spec(name), key):
         changed = False
         for beside in others:
             if key in beside:
                 continue
-            y_true, y_pred = (tensor(each) for each in data(name, (8, 8), **beside))
+            shape = (4, 4) if "axis" in (key, *beside) else (8, 4)  # of four classes along either axis
+            y_true, y_pred = (tensor(each) for each in data(name, shape, **beside))
             plain = host(function(name)(y_true, y_pred, **beside))
             other = host(function(name)(y_true, y_pred, **beside, **{key: value}))
             changed = changed or plain.shape != other.shape or not np.allclose(plain, other, rtol=1e-4, atol=1e-6)
@@ -51,7 +78,7 @@ def test_every_parameter_can_change_the_result(name, key, backend, tensor, host)
 
 @pytest.mark.parametrize(("name", "key"), PARAMETERS)
 def test_a_parameter_of_the_class_is_that_of_the_function(name, key, backend, tensor, host):
-    for value in PARAMETER_VALUES[key]:
+    for value in parameter_values(spec(name), key):
         y_true, y_pred = data(name, (4, 4), **{key: value})
         loss = loss_class(name)(reduction="none", **{key: value})
         assert getattr(loss, key) == value
@@ -61,7 +88,7 @@ def test_a_parameter_of_the_class_is_that_of_the_function(name, key, backend, te
 
 @pytest.mark.parametrize(("name", "key"), PARAMETERS)
 def test_a_parameter_can_be_changed_later(name, key, backend, tensor, host):
-    value = PARAMETER_VALUES[key][0]
+    value = parameter_values(spec(name), key)[0]
     y_true, y_pred = (tensor(each) for each in data(name, (4, 4), **{key: value}))
     loss = loss_class(name)()
     loss(*(tensor(each) for each in data(name, (4, 4))))

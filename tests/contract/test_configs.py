@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from multiloss import losses
 from multiloss.losses._base import spec_of
-from multiloss.testing import PARAMETER_VALUES, assert_close, public_loss_classes, variants
+from multiloss.testing import assert_close, public_loss_classes, variants
+from multiloss.testing._losses import parameter_values
 from tests.contract.facts import CLASSES, REDUCTIONS, data, function, spec
 
 OPTIONS = [
@@ -19,7 +20,7 @@ OPTIONS = [
         *({"reduction": reduction} for reduction in REDUCTIONS),
         {"name": "mine"},
         {"dtype": "float64"},
-        {key: PARAMETER_VALUES[key][0] for key in spec(name).defaults if key in PARAMETER_VALUES},
+        {key: parameter_values(spec(name), key)[0] for key in spec(name).defaults},
     ]
 ]
 

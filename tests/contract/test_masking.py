@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from multiloss import _errors
 from multiloss.testing import assert_close, public_loss_classes
 from tests.contract.facts import CLASSES, data, spec, value_and_gradient
 
@@ -75,8 +76,20 @@ def test_all_masked_is_0_with_gradient_0(name, reduction, backend, tensor):
 @pytest.mark.parametrize("ignored", [255, -100, -1, 0])
 def test_an_ignored_class_does_not_count(name, ignored, backend, tensor):
     y_true, y_pred = data(name)
-    y_true = np.where(y_true == 0, 1, y_true)
-    broken_true, broken_pred = np.where(KEPT, y_true, ignored), np.where(KEPT[:, None], y_pred, np.float32(np.nan))
+    if spec(name).target == "class index":
+        y_true = np.where(y_true == 0, 1, y_true)
+        broken_true = np.where(KEPT, y_true, ignored)
+    elif spec(name).target == "one-hot":
+        if ignored not in range(4):
+            with pytest.raises(_errors.ArgumentError, match=f"ignore_class={ignored} cannot act"):
+                public_loss_classes()[name](ignore_class=ignored)(tensor(y_true), tensor(y_pred))
+            return
+        y_true = np.roll(np.eye(4, dtype=y_true.dtype)[[0, 1, 2, 0, 1, 2]], 1 + ignored, -1)
+        broken_true = np.where(KEPT[:, None], y_true, np.eye(4, dtype=y_true.dtype)[ignored])
+    else:
+        y_true = np.where(y_true == ignored, 1 - y_true, y_true)
+        broken_true = np.where(KEPT[:, None], y_true, y_true.dtype.type(ignored))
+    broken_pred = np.where(KEPT[:, None], y_pred, np.float32(np.nan))
     cls = public_loss_classes()[name]
     value, gradient = value_and_gradient(cls(ignore_class=ignored), tensor(broken_true), tensor(broken_pred))
     expected, expected_gradient = value_and_gradient(cls(), tensor(y_true[KEPT]), tensor(y_pred[KEPT]))
