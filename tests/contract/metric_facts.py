@@ -12,7 +12,14 @@ from multiloss.testing import make_metric, metric_example, metric_variants, publ
 
 CLASSES = sorted(public_metric_classes())
 VARIANTS = [(name, options) for name in CLASSES for options in metric_variants(public_metric_classes()[name])]
-IDS = [f"{name}-{options}" for name, options in VARIANTS]
+
+
+def described(name: str, options: dict[str, Any]) -> str:
+    """Return a name for a test, the same in every process."""
+    return "-".join([name, *(f"{key}={getattr(value, '__name__', value)}" for key, value in options.items())])
+
+
+IDS = [described(*variant) for variant in VARIANTS]
 VALUES = [name for name in CLASSES if taken_by(make_metric(public_metric_classes()[name])) == "values"]
 OPERANDS = [name for name in CLASSES if name not in VALUES]
 """Those that take targets and predictions."""

@@ -10,7 +10,7 @@ import pytest
 from multiloss import metrics
 from multiloss._errors import ArgumentError, UnknownNameError
 from multiloss.testing import METRIC_PARAMETER_VALUES, assert_close, metric_arguments, public_metric_classes
-from tests.contract.metric_facts import CLASSES, IDS, VARIANTS, data, differ, make, outcome, samples
+from tests.contract.metric_facts import CLASSES, IDS, VARIANTS, data, described, differ, make, outcome, samples
 
 ARGUMENTS = [(name, key) for name in CLASSES for key in metric_arguments(public_metric_classes()[name])]
 CHANGED = [(name, options) for name, options in VARIANTS if options]
@@ -58,7 +58,7 @@ def test_every_argument_has_values_to_test_it_with(name, key):
     assert any(key in options for other, options in VARIANTS if other == name)
 
 
-@pytest.mark.parametrize(("name", "options"), CHANGED, ids=[f"{name}-{options}" for name, options in CHANGED])
+@pytest.mark.parametrize(("name", "options"), CHANGED, ids=[described(*each) for each in CHANGED])
 def test_every_argument_can_change_the_result(name, options, backend, tensor):
     """On its own data or that of the defaults; `num_labels` and the like act by what they refuse."""
     *_, key = options

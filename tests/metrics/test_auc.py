@@ -208,3 +208,19 @@ def test_counts_per_bucket_are_whole_numbers(backend: Backend, tensor: Make) -> 
     assert backend.to_numpy(auc.state.positives).tolist() == [2, 0]
     assert backend.to_numpy(auc.state.negatives).tolist() == [0, 1]
     assert float(auc.state.positive_weight.sum()) == 0.0
+
+
+@pytest.mark.backends("torch", "jax")
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_label_weights_are_traced(
+    backend: Backend, tensor: Make, compiled: Callable[..., Any], multi_label: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    batch = tensor(rng.integers(0, 2, (8, 4)).astype("float32")), tensor(rng.uniform(size=(8, 4)).astype("float32"))
+    metric = metrics.AUC(multi_label=multi_label, label_weights=[1, 2, 3, 4])
+
+    @compiled
+    def evaluate(y_true: Any, y_pred: Any) -> Any:
+        return metric.compute(metric.update(metric.init(y_pred), y_true, y_pred))
+
+    assert float(evaluate(*batch)) == pytest.approx(float(metric(*batch)), rel=2e-5)

@@ -218,3 +218,13 @@ def test_arguments_that_cannot_act_are_refused() -> None:
         metrics.MeanMetricWrapper(losses.huber, gamma=2.0)
     with pytest.raises(UnknownNameError):
         metrics.get("mean_squared_eror")
+
+
+def test_ignored_labels_do_not_count(tensor: Make) -> None:
+    labels = np.array([2, 0, 1, 1])
+    scores = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.2, 0.6, 0.2], [0.9, 0.05, 0.05]], "float32")
+    metric = metrics.SparseCategoricalCrossentropy(ignore_class=-1)
+    ignored = np.array([-1, 0, -1, 1])
+    expected = metrics.SparseCategoricalCrossentropy()(tensor(labels[1::2]), tensor(scores[1::2]))
+    assert float(metric(tensor(ignored), tensor(scores))) == pytest.approx(float(expected))
+    assert int(metric.state.count) == 2
