@@ -9,6 +9,7 @@ from multiloss.transforms import grad, jit, value_and_grad
 
 if TYPE_CHECKING:
     from multiloss import constraints, metrics, regularizers, utils
+    from multiloss.derivatives import grad_and_hessian
     from multiloss.objective import Objective
 
 __version__ = "0.1.0"
@@ -19,6 +20,7 @@ __all__ = [
     "constraints",
     "get_backend",
     "grad",
+    "grad_and_hessian",
     "jit",
     "losses",
     "metrics",
@@ -29,11 +31,13 @@ __all__ = [
     "value_and_grad",
 ]
 
+_ELSEWHERE = {"Objective": "multiloss.objective", "grad_and_hessian": "multiloss.derivatives"}
+
 
 def __getattr__(name: str) -> Any:
     """Import what not every program needs when it is first asked for; all of it at once would double the time."""
-    if name == "Objective":
-        globals()[name] = import_module("multiloss.objective").Objective
+    if name in _ELSEWHERE:
+        globals()[name] = getattr(import_module(_ELSEWHERE[name]), name)
         return globals()[name]
     if name in ("constraints", "metrics", "regularizers", "utils"):
         return import_module(f"multiloss.{name}")

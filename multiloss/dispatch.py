@@ -15,10 +15,12 @@ and it is executed in this module's own globals because Dynamo only traces funct
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 from multiloss._registry import _owners, active, owner_of
+from multiloss._typing import Tensor
 from multiloss.interface import Backend
 
 _globals_used_by_generated_source = (_owners, active, owner_of)
@@ -66,16 +68,21 @@ def _dispatcher() -> Backend:
         for name, operation in vars(Backend).items()
         if isinstance(operation, FunctionType)
         and not name.startswith("_")
-        and name not in ("value_and_grad", "jit", "run")
+        and name not in ("value_and_grad", "grad_and_hessian_products", "jit", "run", "run_rows")
     }
     members: dict[str, Any] = {}
     exec("".join(_source(name, operation) for name, operation in operations.items()), globals(), members)
     for name, method in members.items():
         method.__doc__ = operations[name].__doc__
         method.__qualname__ = f"K.{name}"
+    members["run_rows"] = _run_rows
     members.update(dict.fromkeys(Backend.__abstractmethods__ - members.keys(), _not_an_operation))
     dispatcher: Backend = type("K", (Backend,), {"__doc__": __doc__, "name": "K", **members})()
     return dispatcher
+
+
+def _run_rows(self: Backend, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
+    return owner_of(*tensors).run_rows(fn, *tensors, **static)
 
 
 def _not_an_operation(self: Backend, *_args: Any, **_kwargs: Any) -> Any:

@@ -218,6 +218,12 @@ class JaxBackend(Backend):
         (value, aux), gradients = jax.value_and_grad(split, has_aux=True)(leaves)
         return value, [other if each is None else each for each, other in zip(aux, others, strict=True)], gradients
 
+    def grad_and_hessian_products(
+        self, fn: Callable[[Tensor], Tensor], x: Tensor, vectors: Sequence[Tensor], /
+    ) -> tuple[Tensor, list[Tensor]]:
+        slope, pullback = jax.vjp(jax.grad(fn), x)  # recorded once, pulled back along each vector
+        return slope, [pullback(vector)[0] for vector in vectors]
+
     def jit(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         return jax.jit(fn)
 

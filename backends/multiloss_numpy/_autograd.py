@@ -179,8 +179,10 @@ class AutogradBackend(NumpyBackend):
         return anp.stack(xs, axis)
 
     # NumPy's overrides trade the derivative for speed; here the formulas of the interface stand.
+    _halves = Backend._halves
     clip = Backend.clip
     min = Backend.min
+    l2_normalize = Backend.l2_normalize
     binary_crossentropy = Backend.binary_crossentropy
     normalized_probabilities = Backend.normalized_probabilities
 
@@ -213,6 +215,29 @@ def value_and_grad(
             return constant[0], auxiliary, [np.zeros_like(leaf) for leaf in leaves]
         gradients = pullback(vspace(value).ones())
     return value, auxiliary, [np.asarray(gradient) for gradient in gradients]
+
+
+def grad_and_hessian_products(
+    fn: Callable[[Tensor], Tensor], x: Tensor, vectors: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """See `Backend.grad_and_hessian_products`. The gradient is recorded once, and pulled back along each vector."""
+    linear = False
+
+    def scalar(box: Tensor) -> Tensor:
+        value = fn(box)
+        return value if isinstance(value, ArrayBox) else 0.0 * anp.sum(anp.where(False, box, 0.0))
+
+    def gradient(box: Tensor) -> Tensor:
+        nonlocal linear
+        pullback, value = make_vjp(scalar, box)
+        slope = pullback(vspace(value).ones())
+        linear = not isinstance(slope, ArrayBox)  # then nothing depends on x, of which autograd would warn
+        return anp.where(False, box, slope) if linear else slope
+
+    with np.errstate(all="ignore"):
+        pullback, slope = make_vjp(gradient, x)
+        products = [np.zeros_like(x) if linear else pullback(vector) for vector in vectors]
+    return np.asarray(slope), products
 
 
 backend = AutogradBackend()

@@ -18,7 +18,7 @@ def _as_signs(y_true: Tensor) -> Tensor:
     return K.where(is_binary, 2.0 * y_true - 1.0, y_true)
 
 
-@loss(y_true="sign", y_pred="margin")
+@loss(y_true="sign", y_pred="margin", curved=False)
 def hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Penalty for predictions on the wrong side of the margin, as in a support vector machine.
 
@@ -47,7 +47,7 @@ def squared_hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
     return K.mean(K.square(K.maximum(1.0 - _as_signs(y_true) * y_pred, 0.0)), axis=-1)
 
 
-@loss(y_true="one-hot", y_pred="real", event="joint")
+@loss(y_true="one-hot", y_pred="real", event="joint", curved=False)
 def categorical_hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Margin between the score of the true class and the best of the others.
 

@@ -56,7 +56,7 @@ def mean_squared_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
     return K.mean(K.square(y_pred - y_true), axis=-1)
 
 
-@loss(y_true="real", y_pred="real")
+@loss(y_true="real", y_pred="real", curved=False)
 def mean_absolute_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Mean of the absolute errors: like the squared error, but robust to outliers.
 
@@ -70,7 +70,7 @@ def mean_absolute_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
     return K.mean(K.abs(y_pred - y_true), axis=-1)
 
 
-@loss(y_true="real", y_pred="real")
+@loss(y_true="real", y_pred="real", curved=False)
 def mean_absolute_percentage_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Mean of the absolute errors in percent of the targets.
 

@@ -1,0 +1,161 @@
+"""Closed forms: gradient and curvature of one sample's value, where they are cheaper or safer than differentiating twice.
+
+Two shapes of curvature occur. A loss of elements has one number per element. A loss of a softmax has a block per sample,
+`scale * (diag(p) - p p^T)`, and its closed form returns `scale * p` and `p` instead of the block.
+
+They are held to automatic differentiation in float64 by the tests, except at kinks that cancel, where differentiating
+twice gives a wrong 0: `huber` and `log_cosh` where the prediction is perfect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from multiloss import losses
+from multiloss._typing import Tensor
+from multiloss.dispatch import K
+from multiloss.interface import EPSILON
+from multiloss.losses._crossentropy import smooth_one_hot
+from multiloss.losses._spec import LossSpec, spec_of
+
+
+class ClosedForm(NamedTuple):
+    """Derivatives of a loss, in closed form."""
+
+    formula: Callable[..., tuple[Tensor, ...]]
+    """A function of `(y_true, y_pred, ...)` and some of the parameters of the loss: gradient and curvature of each
+    element, or the gradient of each sample, `scale * p` and `p`."""
+    requires: tuple[tuple[str, object], ...] = ()
+    """Parameters and the values that it holds for. Those that it neither takes nor names here must be at their defaults."""
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The parameters of the loss that the formula takes."""
+        code = self.formula.__code__
+        return code.co_varnames[2 : code.co_argcount]
+
+    def applies(self, spec: LossSpec, parameters: Mapping[str, Any]) -> bool:
+        """Whether it holds for a loss with these parameters."""
+        required = dict(self.requires)
+        before = ("axis", "ignore_class") if spec.event == "joint" else ("axis",)  # have acted when a formula runs
+        free = {*self.takes, *before}
+        fixed = {name: required.get(name, default) for name, default in spec.defaults.items() if name not in free}
+        return all(
+            value is fixed[name] or (not hasattr(value, "dtype") and value == fixed[name])
+            for name, value in parameters.items()
+            if name in fixed
+        )
+
+
+_OF_LOGITS = (("from_logits", True),)
+
+
+# ── Losses of elements ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _squared_error(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    return 2.0 * (y_pred - y_true), K.full(y_pred.shape, 2.0, like=y_pred)
+
+
+def _huber(y_true: Tensor, y_pred: Tensor, delta: float) -> tuple[Tensor, Tensor]:
+    error = y_pred - y_true
+    size = K.abs(error)
+    inside = K.cast(size < delta, K.dtype(error)) + 0.5 * K.cast(size == delta, K.dtype(error))
+    return K.clip(error, -delta, delta), inside
+
+
+def _log_cosh(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    error = y_pred - y_true
+    decay = K.exp(-2.0 * K.abs(error))
+    return K.tanh(error), 4.0 * decay / K.square(1.0 + decay)  # 1 - tanh^2 without its cancellation
+
+
+def _poisson(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    ratio = y_true / (y_pred + EPSILON)
+    return 1.0 - ratio, ratio / (y_pred + EPSILON)
+
+
+def _squared_logarithmic_error(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    error = K.log1p(K.clip(y_pred, EPSILON)) - K.log1p(K.clip(y_true, EPSILON))
+    slope = K.where(y_pred < EPSILON, 0.0, 1.0 / (1.0 + K.maximum(y_pred, 0.0)))
+    return 2.0 * error * slope, 2.0 * (1.0 - error) * K.square(slope)
+
+
+def _logistic(y_true: Tensor, y_pred: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    if label_smoothing:
+        y_true = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
+    p = K.sigmoid(y_pred)
+    return p - y_true, p * K.sigmoid(-y_pred)  # 1 - p loses its digits where p is almost 1
+
+
+# ── Losses of a softmax ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _hard_logistic(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    return _logistic(y_true, y_pred, 0.0)
+
+
+def _softmax(y_true: Tensor, y_pred: Tensor, label_smoothing: float, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    y_true = smooth_one_hot(y_true, label_smoothing, axis)
+    p = K.softmax(y_pred, axis)
+    scaled = K.sum(y_true, axis, True) * p
+    return scaled - y_true, scaled, p
+
+
+def _sparse_softmax(y_true: Tensor, y_pred: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    p = K.softmax(y_pred, axis)
+    return p - K.one_hot(y_true, p.shape[axis], axis, K.dtype(p)), p, p
+
+
+# ── Fisher information: the curvature that the predicted distribution expects ───────────────────────────────────
+
+
+def _poisson_information(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    ratio = y_true / (y_pred + EPSILON)
+    return 1.0 - ratio, 1.0 / (y_pred + EPSILON)
+
+
+def _softmax_information(y_true: Tensor, y_pred: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    gradient, _, p = _softmax(y_true, y_pred, 0.0, axis)
+    return gradient, p, p
+
+
+# ── The registry ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _by_spec(table: Mapping[Callable[..., Any], ClosedForm]) -> Mapping[LossSpec, ClosedForm]:
+    return {spec: form for fn, form in table.items() if (spec := spec_of(fn)) is not None}
+
+
+EXACT = _by_spec(
+    {
+        losses.mean_squared_error: ClosedForm(_squared_error),
+        losses.huber: ClosedForm(_huber),
+        losses.log_cosh: ClosedForm(_log_cosh),
+        losses.poisson: ClosedForm(_poisson),
+        losses.mean_squared_logarithmic_error: ClosedForm(_squared_logarithmic_error),
+        losses.binary_crossentropy: ClosedForm(_logistic, _OF_LOGITS),
+        losses.categorical_crossentropy: ClosedForm(_softmax, _OF_LOGITS),
+        losses.sparse_categorical_crossentropy: ClosedForm(_sparse_softmax, _OF_LOGITS),
+    }
+)
+"""The second derivative of the value."""
+
+FISHER = _by_spec(
+    {
+        losses.mean_squared_error: ClosedForm(_squared_error),
+        losses.poisson: ClosedForm(_poisson_information),
+        losses.binary_crossentropy: ClosedForm(_hard_logistic, _OF_LOGITS),
+        losses.categorical_crossentropy: ClosedForm(_softmax_information, _OF_LOGITS),
+        losses.sparse_categorical_crossentropy: ClosedForm(_sparse_softmax, _OF_LOGITS),
+    }
+)
+"""The expected second derivative: of a Gaussian of variance 1/2, a Poisson, a Bernoulli, a categorical distribution."""
+
+
+def closed_form(choice: str, spec: LossSpec | None, parameters: Mapping[str, Any]) -> ClosedForm | None:
+    """Return the closed form of a loss with these parameters, or None."""
+    table = {"exact": EXACT, "fisher": FISHER}.get(choice)
+    found = None if table is None or spec is None else table.get(spec)
+    return found if found is not None and spec is not None and found.applies(spec, parameters) else None

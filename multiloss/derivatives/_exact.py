@@ -1,0 +1,78 @@
+"""The exact Hessian: in closed form where one is registered, else by differentiating the gradient.
+
+Differentiated automatically, a Hessian costs one product with a vector for losses of elements, and one per class for
+losses of distributions; each is of all rows at once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from multiloss._typing import DType, Tensor
+from multiloss.derivatives._closed_forms import EXACT, FISHER, ClosedForm
+from multiloss.derivatives._counting import coefficients, spread
+from multiloss.derivatives._shapes import Form, Structure, shaped, softmax_shaped, unit_vectors
+from multiloss.dispatch import K
+from multiloss.interface import Backend
+from multiloss.losses._spec import LossSpec, arrange
+
+_NAN = float("nan")
+
+
+def by_autodiff(
+    backend: Backend, total: Callable[[Tensor], Tensor], y_pred: Tensor, structure: Structure, form: Form
+) -> tuple[Tensor, Tensor]:
+    """Return gradient and Hessian of the scalar `total(y_pred)`, which is a sum over samples."""
+    vectors = unit_vectors(y_pred, structure.axis)
+    gradient, columns = backend.grad_and_hessian_products(total, y_pred, vectors)
+    return gradient, shaped(columns, structure.axis, form)
+
+
+def _in_closed_form(
+    spec: LossSpec,
+    closed: ClosedForm,
+    y_true: Tensor,
+    y_pred: Tensor,
+    sample_weight: Tensor,
+    mask: Tensor,
+    *,
+    checked: bool,
+    reduction: str,
+    dtype: DType | None,
+    form: Form,
+    **parameters: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return gradient, Hessian, and how much each entry of `y_pred` counts."""
+    arranged = arrange(spec, y_true, y_pred, sample_weight, mask, checked=checked, dtype=dtype, **parameters)
+    y_pred, in_range = arranged.y_pred, arranged.in_range
+    axis = parameters.get("axis", -1)
+    axis += y_pred.ndim if axis < 0 else 0
+    shape = tuple(y_pred.shape)
+    samples = shape[:axis] + shape[axis + 1 :]
+    counts = coefficients(arranged.selection, samples, y_pred, reduction)
+    if in_range is not None:
+        counts = counts * K.where(in_range, K.full(samples, 1.0, like=y_pred), _NAN)
+    counts = spread(counts, shape, axis)
+    taken = {name: parameters[name] for name in closed.takes}
+    if spec.event != "joint":
+        gradient, curvature = closed.formula(arranged.y_true, y_pred, **taken)
+        counts = counts / max(shape[axis], 1)
+        return gradient * counts, (K.abs(curvature) if form == "bound" else curvature) * counts, counts
+    gradient, scaled, p = closed.formula(arranged.y_true, y_pred, **taken)
+    return gradient * counts, softmax_shaped(scaled * counts, p, axis, form), counts
+
+
+_COMPILED: dict[ClosedForm, Callable[..., tuple[Tensor, Tensor, Tensor]]] = {
+    closed: functools.partial(_in_closed_form, spec, closed)
+    for table in (EXACT, FISHER)
+    for spec, closed in table.items()
+}
+"""What is run, kept as long as the process so that backends may keep what they compile."""
+
+
+def in_closed_form(backend: Backend, closed: ClosedForm, *tensors: Tensor, **static: Any) -> tuple[Tensor, ...]:
+    """Return gradient, Hessian, and how much each entry of `y_pred` counts."""
+    result: tuple[Tensor, ...] = backend.run(_COMPILED[closed], *tensors, **static)
+    return result

@@ -1,0 +1,92 @@
+"""Closed forms: what automatic differentiation gives in float64, and right where it is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from multiloss import grad, grad_and_hessian
+from multiloss.derivatives import _transform
+from multiloss.derivatives._closed_forms import EXACT, FISHER
+from tests.derivatives.cases import CLOSED, SPECS, data, loss_of
+
+EXACTLY = [(name, parameters) for choice, name, parameters in CLOSED if choice == "exact"]
+EXPECTED = [(name, parameters) for choice, name, parameters in CLOSED if choice == "fisher"]
+
+
+def without_closed_forms(monkeypatch):
+    monkeypatch.setattr(_transform, "closed_form", lambda choice, spec, parameters: None)
+
+
+def test_every_closed_form_is_tested():
+    assert {SPECS[name] for name, _ in EXACTLY} == set(EXACT)
+    assert {SPECS[name] for name, _ in EXPECTED} == set(FISHER)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean_with_sample_weight"])
+@pytest.mark.parametrize(("name", "parameters"), EXACTLY, ids=map(str, EXACTLY))
+def test_closed_forms_equal_automatic_differentiation(
+    name, parameters, reduction, backend, tensor, host, float64, monkeypatch
+):
+    y_true, y_pred = data(name, (5, 4), **parameters)
+    loss = loss_of(name, reduction, **parameters)
+    samples = y_pred.shape[1] if parameters.get("axis") == 0 else y_pred.shape[0]
+    weights = np.arange(samples) / 2.0
+    batch = tensor(y_true), tensor(y_pred), tensor(weights)
+    forms = ("diagonal", "bound", "block") if SPECS[name].event == "joint" else ("diagonal", "bound")
+    closed = [grad_and_hessian(loss, form=form)(*batch) for form in forms]
+    without_closed_forms(monkeypatch)
+    for form, results in zip(forms, closed, strict=True):
+        for result, expected in zip(results, grad_and_hessian(loss, form=form)(*batch), strict=True):
+            np.testing.assert_allclose(host(result), host(expected), 1e-10, 1e-10)
+    np.testing.assert_allclose(host(closed[0][0]), host(grad(loss)(*batch)), 1e-10, 1e-12)
+
+
+FAMILIES = [(name, parameters) for name, parameters in EXPECTED if SPECS[name].target not in ("real", "positive")]
+
+
+@pytest.mark.parametrize(("name", "parameters"), FAMILIES, ids=map(str, FAMILIES))
+def test_fisher_information_equals_the_expected_outer_product(
+    name, parameters, backend, tensor, host, float64, monkeypatch
+):
+    y_true, y_pred = data(name, (5, 4), **parameters)
+    loss = loss_of(name, **parameters)
+    forms = ("diagonal", "bound", "block") if SPECS[name].event == "joint" else ("diagonal",)
+    batch = tensor(y_true), tensor(y_pred)
+    closed = [grad_and_hessian(loss, hessian="fisher", form=form)(*batch) for form in forms]
+    without_closed_forms(monkeypatch)
+    for form, results in zip(forms, closed, strict=True):
+        expected = grad_and_hessian(loss, hessian="fisher", form=form)(*batch)
+        for result, other in zip(results, expected, strict=True):
+            np.testing.assert_allclose(host(result), host(other), 1e-10, 1e-10)
+
+
+def test_the_fisher_information_of_counts_is_their_expected_curvature(backend, tensor, host, float64):
+    rates = np.array([[0.5], [2.0], [7.0]])
+    expected = np.zeros_like(rates)
+    probability = np.exp(-rates)
+    for count in range(80):
+        y_true = np.full_like(rates, count)
+        expected += probability * host(grad_and_hessian("poisson")(tensor(y_true), tensor(rates))[1])
+        probability = probability * rates / (count + 1)
+    _, hessian = grad_and_hessian("poisson", hessian="fisher")(tensor(rates), tensor(rates))
+    np.testing.assert_allclose(host(hessian), expected, 1e-6)  # the formula's 1e-7 beside the rate
+
+
+@pytest.mark.parametrize(("name", "curvature"), [("huber", 1.0), ("log_cosh", 1.0), ("mean_squared_error", 2.0)])
+def test_a_perfect_prediction_is_curved(name, curvature, backend, tensor, host):
+    gradient, hessian = grad_and_hessian(name)(tensor([[3.0], [-1.0]]), tensor([[3.0], [-1.0]]))
+    assert host(gradient).ravel().tolist() == [0.0, 0.0]
+    assert host(hessian).ravel().tolist() == [curvature, curvature]
+
+
+def test_the_corner_of_huber_has_half_the_curvature(backend, tensor, host):
+    _, hessian = grad_and_hessian("huber")(tensor([[0.0]] * 4), tensor([[0.5], [1.0], [-1.0], [2.0]]))
+    assert host(hessian).ravel().tolist() == [1.0, 0.5, 0.5, 0.0]
+
+
+def test_far_logits_keep_their_digits(backend, tensor, host, float64):
+    loss = loss_of("binary_crossentropy", from_logits=True)
+    far = np.array([[-700.0], [-40.0], [40.0], [700.0]])
+    gradient, hessian = grad_and_hessian(loss)(tensor(np.zeros((4, 1))), tensor(far))
+    np.testing.assert_allclose(host(hessian), np.exp(-np.abs(far)), 1e-12)
+    np.testing.assert_allclose(host(gradient), 1 / (1 + np.exp(-far)), 1e-12)
