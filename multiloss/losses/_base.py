@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from multiloss._boundary import (
     align_weights,
@@ -26,7 +26,7 @@ from multiloss.losses._reduction import (
     select,
     standardize_reduction,
 )
-from multiloss.losses._spec import LossSpec, spec_of
+from multiloss.losses._spec import LossSpec, reject_pos_weight, spec_of
 
 
 class Loss:
@@ -187,6 +187,13 @@ class LossFunctionWrapper(Loss):
     >>> float(LossFunctionWrapper(multiloss.losses.mean_squared_error)([[0.0]], [[3.0]]))
     9.0
     """
+
+    def __new__(cls, *_args: Any, **arguments: Any) -> Self:
+        if "pos_weight" in arguments:
+            import inspect  # only for messages
+
+            reject_pos_weight(cls.__name__, arguments, inspect.signature(cls.__init__).parameters)
+        return super().__new__(cls)
 
     def __init__(
         self,
