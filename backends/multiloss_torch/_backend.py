@@ -241,7 +241,9 @@ class TorchBackend(Backend):
     def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
         # torch's derivative of a quotient divides twice where the textbook's squares, so no total is too small for it.
         total = torch.sum(output, axis, True)
-        if output.requires_grad:
+        compiling = torch.compiler.is_compiling()
+        # Under torch.func.vmap, clamp_ is done in a loop, of which torch warns.
+        if output.requires_grad or compiling or torch._C._functorch.maybe_current_level() is not None:
             return torch.clamp(output / torch.clamp(total, TINY), EPSILON, 1.0 - EPSILON)
         return torch.clamp_(output / torch.clamp_(total, TINY), EPSILON, 1.0 - EPSILON)
 
