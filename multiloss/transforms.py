@@ -54,7 +54,8 @@ def value_and_grad(
         # Nested lists are host data where a loss takes them, and a structure of parameters elsewhere.
         flatten, rebuild = (list, lambda _, new: new) if is_loss else (leaves, unflatten)
         flat_selected = flatten(selected)
-        beside = [*args, *kwargs.values()] if is_loss else []  # they too decide whose call it is
+        # They too decide whose call it is; a dict by class is no tensor.
+        beside = [each for each in (*args, *kwargs.values()) if not isinstance(each, dict)] if is_loss else []
         backend, arrived = arrive(*flat_selected, *beside)
         variables = arrived[: len(flat_selected)]
         if not backend.differentiable:
