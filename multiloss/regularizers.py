@@ -19,6 +19,7 @@ from multiloss._arguments import number
 from multiloss._boundary import arrive, as_floats
 from multiloss._errors import ArgumentError, ShapeError
 from multiloss._lookup import Lookup
+from multiloss._registry import owner_of
 from multiloss._typing import Tensor, TensorLike
 from multiloss.dispatch import K
 
@@ -199,17 +200,22 @@ class OrthogonalRegularizer(Regularizer):
             raise ShapeError(
                 f"OrthogonalRegularizer got a tensor of shape {tuple(x.shape)}. Expected a matrix: reshape it to two axes."
             )
-        unit = K.l2_normalize(x if self.mode == "rows" else K.moveaxis(x, 0, 1), axis=1)
-        size = unit.shape[0]
+        size = x.shape[0 if self.mode == "rows" else 1]
         pairs = size * (size - 1) / 2
         if not pairs:
             return super().call(x)
-        cosines = K.abs(unit @ K.moveaxis(unit, 0, 1))
-        others = 1.0 - K.one_hot(K.arange(size, like=x), size, dtype=K.dtype(x))
-        return self.factor * 0.5 / pairs * K.sum(cosines * others)
+        return self.factor * 0.5 / pairs * owner_of(x).run(_cosines, x, mode=self.mode)
 
     def get_config(self) -> dict[str, Any]:
         return {"factor": self.factor, "mode": self.mode}
+
+
+def _cosines(x: Tensor, *, mode: str) -> Tensor:
+    """Return the sum of the absolute cosines between different rows, or columns."""
+    unit = K.l2_normalize(x if mode == "rows" else K.moveaxis(x, 0, 1), axis=1)
+    size = unit.shape[0]
+    others = 1.0 - K.one_hot(K.arange(size, like=x), size, dtype=K.dtype(x))
+    return K.sum(K.abs(unit @ K.moveaxis(unit, 0, 1)) * others)
 
 
 l1 = L1

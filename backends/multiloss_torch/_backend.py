@@ -7,6 +7,7 @@ values of a tensor except behind `has_values`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -260,7 +261,8 @@ class TorchBackend(Backend):
             value, aux = fn(variables)
             if not value.requires_grad:  # nothing depends on the leaves
                 return value, aux, [torch.zeros_like(leaf) for leaf in leaves]
-            gradients = torch.autograd.grad(value, variables, materialize_grads=True)
+            with _without_autocast(value):
+                gradients = torch.autograd.grad(value, variables, materialize_grads=True)
         detached = [each.detach() if isinstance(each, torch.Tensor) else each for each in aux]
         return value.detach(), detached, list(gradients)
 
@@ -286,6 +288,18 @@ class TorchBackend(Backend):
 
     def jit(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         return torch.compile(fn)
+
+    def run(self, fn: Callable[..., Any], /, *tensors: Tensor, **static: Any) -> Any:
+        with _without_autocast(next(each for each in tensors if each is not None)):
+            return fn(*tensors, **static)
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """A context in which products of matrices, and their derivatives, are computed in the precision of their operands."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else _AS_IT_IS
+
+
+_AS_IT_IS: AbstractContextManager[Any] = nullcontext()
 
 
 def _both(x: Tensor, y: Tensor) -> tuple[torch.Tensor, torch.Tensor]:
