@@ -286,6 +286,43 @@ class Backend(ABC):
     def segment_sum(self, x: Tensor, segments: Tensor, /, num_segments: int) -> Tensor:
         """Return, for each segment number below `num_segments`, the sum of the elements of the 1-D `x` in it."""
 
+    def bincount(self, x: Tensor, /, num_bins: int) -> Tensor:
+        """Return how often each integer from 0 to `num_bins - 1` occurs in the 1-D `x`, which holds no others."""
+        return self.segment_sum(self.ones_like(x, "int32"), x, num_bins)
+
+    def ranked_counts(self, scores: Tensor, positive: Tensor, counts: Tensor, weights: Tensor, /) -> Tensor:
+        """Return true and false positives as a threshold falls from score to score: shape (2, N + 1), 0 first.
+
+        Of the N scores each stands for `counts + weights` samples (integers, and floats in whose dtype the result is),
+        which are positives or not. Equal scores share a threshold, so each of them has the numbers of the last.
+        """
+        keys = -scores
+        order = self.argsort(keys)
+        keys = self.take_along_axis(keys, order)
+        last = self.searchsorted(keys, keys, side="right")
+
+        def running(chosen: Tensor) -> Tensor:
+            whole = self.cumsum(self.take_along_axis(self.where(chosen, counts, 0), order))
+            parts = self.cumsum(self.take_along_axis(self.where(chosen, weights, 0.0), order))
+            total = self.cast(whole, self.dtype(weights)) + parts
+            return self.concatenate([self.full((1,), 0, like=total), self.take_along_axis(total, last - 1)], 0)
+
+        return self.stack([running(positive), running(~positive)])
+
+    def roc_area(self, scores: Tensor, positive: Tensor, counts: Tensor, weights: Tensor, /) -> Tensor:
+        """Return the area under the ROC curve: the share of pairs of a positive and a negative, by weight, in which the
+        positive has the higher score, ties counting half; 0 if there are no pairs.
+
+        Each score stands for `counts + weights` samples, as in `ranked_counts`. None for both: for one each; the result
+        then has the dtype of the scores, else that of the weights.
+        """
+        counts = self.ones_like(scores, "int32") if counts is None else counts
+        weights = self.zeros_like(scores) if weights is None else weights
+        totals = self.ranked_counts(scores, positive, counts, weights)
+        rates = self.divide_no_nan(totals, self.broadcast_to(totals[:, -1:], tuple(totals.shape)))
+        hits, false_alarms = rates[0, :], rates[1, :]
+        return self.sum((false_alarms[1:] - false_alarms[:-1]) * (hits[1:] + hits[:-1]) / 2.0)
+
     # ── Shape ───────────────────────────────────────────────────────────────────────────────────────────────
 
     @abstractmethod

@@ -12,6 +12,7 @@ import numpy as np
 from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend
+from multiloss_numpy._ranking import ranked_counts, roc_area
 
 # Bound once, without the overloads that know no `keepdims: bool`.
 _sum: Callable[..., Any] = np.add.reduce
@@ -162,6 +163,15 @@ class NumpyBackend(Backend):
     def segment_sum(self, x: Tensor, segments: Tensor, /, num_segments: int) -> Tensor:
         total = np.bincount(segments, x, num_segments)
         return total.astype(x.dtype if x.dtype != bool else np.int64, copy=False)
+
+    def bincount(self, x: Tensor, /, num_bins: int) -> Tensor:
+        return np.bincount(x, minlength=num_bins)
+
+    def ranked_counts(self, scores: Tensor, positive: Tensor, counts: Tensor, weights: Tensor, /) -> Tensor:
+        return ranked_counts(scores, positive, counts, weights)
+
+    def roc_area(self, scores: Tensor, positive: Tensor, counts: Tensor, weights: Tensor, /) -> Tensor:
+        return roc_area(scores, positive, counts, weights)
 
     # ── Shape ───────────────────────────────────────────────────────────────────────────────────────────────
 

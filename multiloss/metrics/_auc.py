@@ -23,7 +23,7 @@ from multiloss.metrics._buckets import (
     init_buckets,
     merge_buckets,
 )
-from multiloss.metrics._scores import ScoreState, read_scores, running_counts
+from multiloss.metrics._scores import ScoreState, read_scores
 from multiloss.metrics._sums import as_result, beside, run, sum_dtype, zeros
 
 __all__ = ["AUC"]
@@ -248,17 +248,23 @@ def _inner_thresholds(number: int | None, given: Sequence[float] | None) -> list
 # True and false positives as the threshold falls, from none to all of them.
 
 
-def _exact_counts(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-    """Return true and false positives at each score; a column for each label."""
+def _exact_columns(*tensors: Tensor) -> list[list[Tensor]]:
+    """Return scores, labels, counts and weights of all batches, for each label."""
     batches = len(tensors) // 4
     parts = [list(tensors[at * batches : (at + 1) * batches]) for at in range(4)]
     dtype = "float64" if any(K.dtype(each) == "float64" for each in parts[0]) else "float32"
     parts[0], parts[3] = ([K.cast(each, dtype) for each in parts[at]] for at in (0, 3))
-    whole = [K.concatenate(each) for each in parts]
+    whole = [each[0] if batches == 1 else K.concatenate(each) for each in parts]
     if whole[0].ndim == 1:
-        return running_counts(*whole)
-    columns = [running_counts(*(each[:, column] for each in whole)) for column in range(whole[0].shape[1])]
-    return K.stack([tp for tp, _ in columns], 1), K.stack([fp for _, fp in columns], 1)
+        return [whole]
+    return [[each[:, column] for each in whole] for column in range(whole[0].shape[1])]
+
+
+def _exact_counts(columns: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return true and false positives at each score; a column for each label, if there are several."""
+    counts = [K.ranked_counts(*column) for column in columns]
+    whole = counts[0] if len(counts) == 1 else K.stack(counts, -1)
+    return whole[0, ...], whole[1, ...]
 
 
 def _area(
@@ -270,7 +276,12 @@ def _area(
     label_weights: tuple[float, ...] | None,
     dtype: DType | None,
 ) -> Tensor:
-    tp, fp = _exact_counts(*tensors) if exact else confusion(BucketState(*tensors))[:2]
+    if exact and curve == "ROC" and summation_method == "interpolation":
+        areas = [K.roc_area(*column) for column in _exact_columns(*tensors)]
+        return _averaged(K.stack(areas) if multi_label else areas[0], multi_label, label_weights, dtype)
+    tp, fp = _exact_counts(_exact_columns(*tensors)) if exact else confusion(BucketState(*tensors))[:2]
+    if multi_label and tp.ndim == 1:
+        tp, fp = K.expand_dims(tp, -1), K.expand_dims(fp, -1)
     if curve == "PR" and summation_method == "interpolation" and not exact:
         steps = _interpolated_precision(tp, fp)
     else:
@@ -278,7 +289,13 @@ def _area(
         average_precision = curve == "PR" and summation_method == "interpolation"
         heights = y[1:] if average_precision else _heights(y[:-1], y[1:], summation_method)
         steps = (x[1:] - x[:-1]) * heights
-    value = K.sum(steps, 0)
+    return _averaged(K.sum(steps, 0), multi_label, label_weights, dtype)
+
+
+def _averaged(
+    value: Tensor, multi_label: bool, label_weights: tuple[float, ...] | None, dtype: DType | None
+) -> Tensor:
+    """Return the area, or the average of those of several labels."""
     if multi_label and label_weights is None:
         value = K.mean(value)
     elif multi_label:

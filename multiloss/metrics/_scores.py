@@ -51,21 +51,3 @@ def read_scores(
     return scores, positive, counts, weights
 
 
-def running_counts(scores: Tensor, labels: Tensor, counts: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return true and false positives as the threshold falls from score to score: shape (N + 1,) each, 0 first.
-
-    Equal scores share a threshold, so each of them has the numbers of the last.
-    """
-    keys = -scores
-    order = K.argsort(keys)
-    keys = K.take_along_axis(keys, order)
-    last = K.searchsorted(keys, keys, side="right")
-
-    def running(chosen: Tensor) -> Tensor:
-        whole = K.cumsum(K.take_along_axis(K.where(chosen, counts, 0), order))
-        parts = K.cumsum(K.take_along_axis(K.where(chosen, weights, 0.0), order))
-        total = K.cast(whole, K.dtype(weights)) + parts
-        zero = K.zeros_like(total[:1])
-        return K.concatenate([zero, K.take_along_axis(total, last - 1)], 0)
-
-    return running(labels), running(~labels)

@@ -29,6 +29,18 @@ SIMPLEX = PROBABILITY / PROBABILITY.sum(-1, keepdims=True)
 FLAGS = np.array([[True, False, True], [False, False, True]])
 
 
+def _ranked_counts(scores: Array, positive: Array, counts: Array, weights: Array) -> Array:
+    above = scores >= np.append(INF, np.sort(scores)[::-1])[:, None]
+    return np.stack([(above * (counts + weights) * kind).sum(1) for kind in (positive, ~positive)])
+
+
+def _roc_area(scores: Array, positive: Array, counts: Any, weights: Any) -> Array:
+    sizes = np.ones_like(scores) if counts is None else counts + weights
+    won = (scores[:, None] > scores) + 0.5 * (scores[:, None] == scores)
+    pairs = np.outer(sizes * positive, sizes * ~positive)
+    return np.array((pairs * won).sum() / pairs.sum())
+
+
 def _reshape(x: Array, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)  # NumPy 2.0 knows no np.reshape(..., shape=)
 
@@ -268,6 +280,24 @@ def _reductions() -> Iterator[OperationCase]:
     yield OperationCase(
         "segment_sum", "booleans", (flags, segments), _segment_sum, {"num_segments": 4}, result="integer"
     )
+    yield OperationCase("bincount", "gaps", (segments,), lambda x, num_bins: np.bincount(x, minlength=num_bins),
+        {"num_bins": 5}, result="integer")  # fmt: skip
+    yield from _rankings()
+
+
+def _rankings() -> Iterator[OperationCase]:
+    positive = np.arange(23) % 3 > 0
+    counts, weights = np.arange(23) % 2, np.where(np.arange(23) % 2, 0.0, _rng.uniform(size=23))
+    unweighted, one_kind = np.zeros(23), np.ones(23, bool)
+    for about, scores in (("ties", _rng.integers(-2, 3, 23) / 2), ("apart", _rng.normal(size=23))):
+        for what, w in (("counts", unweighted), ("weights", weights)):
+            inputs = (scores, positive, counts, w)
+            yield OperationCase("ranked_counts", f"{about} {what}", inputs, _ranked_counts)
+            yield OperationCase("roc_area", f"{about} {what}", inputs, _roc_area)
+        yield OperationCase("roc_area", about, (scores, positive, None, None), _roc_area)
+    yield OperationCase("roc_area", "one kind", (scores, one_kind, counts, weights), lambda *x: np.array(0.0))
+    nothing = scores[:0], one_kind[:0], counts[:0], weights[:0]
+    yield OperationCase("ranked_counts", "nothing", nothing, lambda *x: np.zeros((2, 1)))
 
 
 # ── Shape and creation ──────────────────────────────────────────────────────────────────────────────────────────
