@@ -8,6 +8,7 @@
     ├── DTypeError          (TypeError)   a dtype that the operation or the framework cannot hold
     ├── MixedBackendsError  (TypeError)   tensors of two frameworks in one call
     ├── UnknownTensorError  (TypeError)   an object that no backend owns
+    ├── NamedInputError     (TypeError)   a named input that a loss does not take, or one that it needs and did not get
     ├── BackendNotFoundError (ImportError) a backend that does not exist or is not installed
     └── NotSupportedError   (NotImplementedError) an operation that this backend does not offer
 
@@ -49,6 +50,10 @@ class MixedBackendsError(MultilossError, TypeError):
 
 class UnknownTensorError(MultilossError, TypeError):
     """An object that is neither host data nor a tensor of an installed backend."""
+
+
+class NamedInputError(MultilossError, TypeError):
+    """A named input that a loss does not take, or one that it needs and that is missing."""
 
 
 class BackendNotFoundError(MultilossError, ImportError):

@@ -96,11 +96,19 @@ class Lookup(NamedTuple):
         if not isinstance(found, type):
             return found
         arguments = {
-            key: self.deserialize(value, custom_objects) if key == "fn" else value
+            key: self._alive(value, custom_objects) if key in ("fn", "parts") else value
             for key, value in (arguments or {}).items()
         }
         rebuild: Callable[[Any], Any] = getattr(found, "from_config", lambda given: found(**given))
         return rebuild(arguments)
+
+    def _alive(self, value: Any, custom_objects: Mapping[str, Any] | None) -> Any:
+        """Return what a config inside a config describes: a function by name, or losses in dicts and lists."""
+        if isinstance(value, Mapping) and "class_name" not in value:
+            return {key: self._alive(each, custom_objects) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self._alive(each, custom_objects) for each in value]
+        return self.deserialize(value, custom_objects) if isinstance(value, (str, Mapping)) else value
 
     def serialize(self, obj: Any) -> dict[str, Any]:
         """Return a JSON-able config of a function or an instance, in Keras 3's format.

@@ -14,6 +14,7 @@ TREE = {
     "DTypeError": TypeError,
     "MixedBackendsError": TypeError,
     "UnknownTensorError": TypeError,
+    "NamedInputError": TypeError,
     "BackendNotFoundError": ImportError,
     "NotSupportedError": NotImplementedError,
 }

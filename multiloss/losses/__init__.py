@@ -20,9 +20,11 @@ from multiloss.losses import (
     _similarity,
 )
 from multiloss.losses._base import Loss, LossFunctionWrapper
+from multiloss.losses._composition import Sum
 from multiloss.losses._crossentropy import *
 from multiloss.losses._focal import *
 from multiloss.losses._hinge import *
+from multiloss.losses._inputs import Shared as Shared
 from multiloss.losses._lookup import deserialize, get, serialize
 from multiloss.losses._metric_learning import *
 from multiloss.losses._regression import *
@@ -30,7 +32,7 @@ from multiloss.losses._segmentation import *
 from multiloss.losses._sequence import *
 from multiloss.losses._similarity import *
 
-__all__ = ["Loss", "LossFunctionWrapper", "deserialize", "get", "serialize"]
+__all__ = ["Loss", "LossFunctionWrapper", "Sum", "deserialize", "get", "serialize"]
 __all__ += _crossentropy.__all__
 __all__ += _focal.__all__
 __all__ += _hinge.__all__

@@ -17,6 +17,8 @@ from multiloss._names import dtype_name, snake_case
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import Backend
+from multiloss.losses._arithmetic import Arithmetic
+from multiloss.losses._inputs import NO_INPUTS, Inputs, of_function, of_method
 from multiloss.losses._reduction import (
     Selection,
     keep,
@@ -29,11 +31,14 @@ from multiloss.losses._reduction import (
 from multiloss.losses._spec import LossSpec, reject_pos_weight, spec_of
 
 
-class Loss:
+class Loss(Arithmetic):
     """Base of all loss classes: one value per sample from `call`, then weights, mask and reduction.
 
     To write one, override `call(y_true, y_pred)` and compute with `multiloss.backend`; it then runs on every backend.
-    A subclass need not call `super().__init__()`.
+    A subclass need not call `super().__init__()`. Further parameters of `call`, such as `*, teacher`, are named inputs:
+    tensors with a row per sample that every call takes by keyword.
+
+    Losses add up: `0.5 * dice + focal` is a `Sum`.
 
     Args:
         name: shown in logs. Default: the class name in snake_case.
@@ -55,6 +60,12 @@ class Loss:
     name: str | None = None
     reduction: str = "sum_over_batch_size"
     dtype: DType | None = None
+    _inputs: Inputs = NO_INPUTS
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "call" in cls.__dict__:
+            cls._inputs = of_method(cls.call)
 
     def __init__(
         self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None
@@ -63,8 +74,18 @@ class Loss:
         self.reduction = standardize_reduction(reduction)
         self.dtype = dtype_name(dtype)
 
+    @property
+    def named_inputs(self) -> tuple[str, ...]:
+        """The names of the tensors that a call takes by keyword, beside targets and predictions."""
+        return self._inputs.names
+
     def __call__(
-        self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike = None, mask: TensorLike = None
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike = None,
+        mask: TensorLike = None,
+        **inputs: TensorLike,
     ) -> Tensor:
         """Return the reduced loss.
 
@@ -74,16 +95,23 @@ class Loss:
             sample_weight: how much each sample counts, aligned on the leading axes: (N,) or (N, T) for losses (N, T).
             mask: True (or non-zero) where a sample counts at all. What is masked, or has weight 0, reaches neither the
                 value nor the gradient, whatever it contains.
+            **inputs: the loss's `named_inputs`.
 
         Raises:
             ShapeError: if targets, predictions, weights or mask do not align.
             LabelError: for a class index out of range, where values can be looked at; elsewhere that row is nan.
+            NamedInputError: for an input that the loss does not take, or one that is missing.
             MixedBackendsError: for tensors of two frameworks.
         """
-        return self._run(y_true, y_pred, sample_weight, mask, parts=False)
+        return self._run(y_true, y_pred, sample_weight, mask, parts=False, **inputs)
 
     def partial(
-        self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike = None, mask: TensorLike = None
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike = None,
+        mask: TensorLike = None,
+        **inputs: TensorLike,
     ) -> tuple[Tensor, Tensor]:
         """Return `(total, weight)` of a part of a batch: the loss of the whole is the sum of totals / the sum of weights.
 
@@ -100,37 +128,55 @@ class Loss:
         True
         """
         self._require_sum()
-        total, weight = self._run(y_true, y_pred, sample_weight, mask, parts=True)
+        total, weight = self._run(y_true, y_pred, sample_weight, mask, parts=True, **inputs)
         return total, weight
 
     def _require_sum(self) -> None:
         if self.reduction == "none":
             raise ArgumentError("partial() adds values up, and reduction='none' does not. Choose another reduction.")
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor, *args: Any, **inputs: Any) -> Tensor:
         """Return one value per sample."""
         raise NotSupportedError(
             f"{type(self).__name__} has no call(y_true, y_pred). Define it, and return one value per sample."
         )
 
     def _run(
-        self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike, mask: TensorLike, *, parts: bool
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike,
+        mask: TensorLike,
+        *,
+        parts: bool,
+        **inputs: TensorLike,
     ) -> Any:
         """Evaluate and reduce a custom `call`."""
-        backend, (y_true, y_pred, sample_weight, mask) = arrive(y_true, y_pred, sample_weight, mask)
-        values, selection = self._selected(backend, y_true, y_pred, sample_weight, mask)
+        backend, (y_true, y_pred, sample_weight, mask, *given) = arrive(
+            y_true, y_pred, sample_weight, mask, *inputs.values()
+        )
+        inputs = dict(zip(inputs, given, strict=True))
+        values, selection = self._selected(backend, y_true, y_pred, sample_weight, mask, **inputs)
         if parts:
             return partial(values, selection, self.reduction)
         result = reduce(values, selection, self.reduction)
         return result if self.dtype is None else backend.cast(result, self.dtype)
 
     def _selected(
-        self, backend: Backend, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor
+        self,
+        backend: Backend,
+        y_true: Tensor,
+        y_pred: Tensor,
+        sample_weight: Tensor,
+        mask: Tensor,
+        **inputs: Tensor,
     ) -> tuple[Tensor, Selection]:
         """Return what `call` returns, 0 where it does not count, and what counts.
 
         The facts of a custom `call` are unknown: only ranks are matched, as Keras does.
         """
+        self._inputs.check(type(self).__name__, inputs)
+        computed = None
         y_pred = as_floats(y_pred, self.dtype)
         y_true, y_pred = match_ranks(y_true, y_pred)
         if tuple(y_true.shape) == tuple(y_pred.shape) or backend.is_floating(y_true):
@@ -142,7 +188,7 @@ class Loss:
             y_pred = keep(computed, y_pred, 1.0)
             if y_true.ndim >= computed.ndim:
                 y_true = keep(computed, y_true, 1.0 if backend.is_floating(y_true) else 0)
-        values = self.call(y_true, y_pred)
+        values = self.call(y_true, y_pred, **self._inputs.settle(inputs, y_pred, computed))
         if not values.ndim:
             reject_batchwise_weights(sample_weight, mask, type(self).__name__)
         selection = select(sample_weight, mask, tuple(values.shape), backend.dtype(values))
@@ -175,8 +221,15 @@ def _rows(sample_weight: Tensor, mask: Tensor, y_pred: Tensor) -> Tensor:
     return K.reshape(computed, tuple(computed.shape[:rank]))
 
 
+def _operands(spec: LossSpec) -> Inputs:
+    return Inputs(optional=tuple(name for name in spec.operands if name != "mask"))
+
+
 class LossFunctionWrapper(Loss):
     """A loss class around a function `fn(y_true, y_pred, **parameters)` that returns one value per sample.
+
+    Parameters of `fn` that have no value yet, neither a default nor one given here, are named inputs: tensors with a row per
+    sample that every call takes by keyword.
 
     Args:
         fn: a public loss function, or any function over `multiloss.backend`.
@@ -215,6 +268,7 @@ class LossFunctionWrapper(Loss):
         spec = spec_of(self.fn)
         object.__setattr__(self, "_spec", spec)
         object.__setattr__(self, "parameters", given)
+        object.__setattr__(self, "_inputs", of_function(self.fn, given) if spec is None else _operands(spec))
         if spec is not None:
             operands, static = spec.split(spec.bind((), given))
             object.__setattr__(self, "_ready", (operands, static, spec.direct(operands, static)))
@@ -230,8 +284,8 @@ class LossFunctionWrapper(Loss):
     _ready: tuple[list[TensorLike], Mapping[str, Any], bool]
     """The parameters as a call needs them: tensors, others, and whether settled tensors may go straight to the formula."""
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return self.fn(y_true, y_pred, **self.parameters)
+    def call(self, y_true: Tensor, y_pred: Tensor, *args: Any, **inputs: Any) -> Tensor:
+        return self.fn(y_true, y_pred, **self.parameters, **inputs)
 
     def __call__(
         self,
@@ -277,12 +331,10 @@ class LossFunctionWrapper(Loss):
         **operands: TensorLike,
     ) -> Any:
         spec = self._spec
-        if operands and not operands.keys() <= set(() if spec is None else spec.operands) - {"mask"}:
-            raise TypeError(
-                f"{type(self).__name__} takes y_true, y_pred, sample_weight and mask, and got {[*operands]} too."
-            )
         if spec is None:
-            return super()._run(y_true, y_pred, sample_weight, mask, parts=parts)
+            return super()._run(y_true, y_pred, sample_weight, mask, parts=parts, **operands)
+        if operands:
+            self._inputs.check(type(self).__name__, operands)
         tensors, static, direct = self._ready
         if direct and sample_weight is None and mask is None and self.dtype is None and not operands:
             owner = settled(y_true, y_pred)

@@ -8,6 +8,7 @@ host data, align shapes, settle dtypes, check labels.
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -116,6 +117,8 @@ class LossSpec:
         curved: whether the second derivative for `y_pred` is more than 0 and kinks.
         samplewise: whether each value depends on its own sample alone. A formula whose values do not takes a `mask`, which
             says which samples are there.
+        by_rows: whether each value depends on its own row alone, if the classes are on the last axis. Labels that are signs
+            are first looked at together.
         samples: what the function form runs.
         reduced: what the class form runs.
         selected: what a metric runs: values per sample, and which of them count.
@@ -150,6 +153,7 @@ class LossSpec:
         self.operands = tuple(name for name in self._all if formula.__annotations__.get(name) == "TensorLike")
         self.per_class = tuple(name for name in self._all if formula.__annotations__.get(name) == "PerClass")
         self.samplewise = "mask" not in self.operands
+        self.by_rows = self.samplewise and event in ("mean", "joint", "element") and target != "sign"
         self.defaults: Mapping[str, Any] = {
             name: default for name, default in self._all.items() if name not in self.operands
         }
@@ -159,6 +163,10 @@ class LossSpec:
         self.reduced: Callable[..., Any] = functools.partial(_reduced, self)
         self.selected: Callable[..., tuple[Tensor, Selection]] = functools.partial(_selected, self)
         self.settled: Callable[..., Any] = functools.partial(_settled, self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # There is one for each public function, under whose name pickle finds only the function.
+        return _of_published, (self.formula.__module__, self.formula.__qualname__)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return all parameters by name; operands only if they are given.
@@ -222,6 +230,14 @@ class LossSpec:
             for name, value in parameters.items()
             if name not in self.extras or hasattr(value, "dtype") or value != self.defaults[name]
         }
+
+    def values(self, y_true: Tensor, y_pred: Tensor, parameters: Mapping[str, Any]) -> Tensor:
+        """Return what the formula does, which a backend may evaluate some rows at a time."""
+        shared = any(hasattr(parameters.get(name), "dtype") for name in self.per_class)  # may want a gradient
+        if self.by_rows and not shared and parameters.get("axis", -1) in (-1, y_pred.ndim - 1):
+            return K.run_rows(self.formula, y_true, y_pred, **parameters)
+        values: Tensor = self.formula(y_true, y_pred, **parameters)
+        return values
 
     def parts(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor, *, reduction: str, **static: Any
@@ -297,6 +313,12 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _of_published(module: str, name: str) -> LossSpec:
+    """Return the facts behind the public function of that name: what unpickles a `LossSpec`."""
+    found: LossSpec = getattr(importlib.import_module(module), name).__multiloss__
+    return found
+
+
 def spec_of(fn: object) -> LossSpec | None:
     """Return the facts behind a public loss function, or None for any other object."""
     return getattr(fn, "__multiloss__", None)
@@ -349,7 +371,7 @@ def _filled(
 
 def _evaluate(spec: LossSpec, arranged: Arranged, parameters: Mapping[str, Any]) -> Tensor:
     """Return the formula's values with unselected entries left out and bad labels turned into nan."""
-    values = spec.formula(arranged.y_true, arranged.y_pred, **parameters)
+    values = spec.values(arranged.y_true, arranged.y_pred, parameters)
     if arranged.in_range is not None:
         values = values * K.where(arranged.in_range, K.ones_like(values), _NAN)
     computed = arranged.selection.computed
@@ -447,7 +469,7 @@ def _settled(spec: LossSpec, y_true: Tensor, y_pred: Tensor, *, reduction: str, 
     """Do what `_reduced` does, for tensors that need nothing done to them and all count alike."""
     if _is_vector(spec, y_pred, parameters):
         y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
-    values = spec.formula(y_true, y_pred, **parameters)
+    values = spec.values(y_true, y_pred, parameters)
     return partial(values, _NO_SELECTION, reduction) if parts else reduce(values, _NO_SELECTION, reduction)
 
 
@@ -474,7 +496,7 @@ _NO_PARAMETERS: Mapping[str, Any] = {}
 
 def publish(spec: LossSpec) -> Any:
     """Return the public function of a loss: the boundary around its formula."""
-    formula = spec.formula
+    formula, by_rows = spec.formula, spec.by_rows
 
     @functools.wraps(formula)
     def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
@@ -485,7 +507,7 @@ def publish(spec: LossSpec) -> Any:
         if spec.direct(operands, static) if static or operands else spec.shortcut:
             owner = settled(y_true, y_pred)
             if owner is not None:
-                return owner.run(formula, y_true, y_pred, **static)
+                return (owner.run_rows if by_rows else owner.run)(formula, y_true, y_pred, **static)
         backend, (y_true, y_pred, *operands) = arrive(y_true, y_pred, *operands)
         y_pred = spec.settle_integers(backend, y_pred, None, static)
         checked = spec.labels_checked(backend, y_true, y_pred, None, None, spec.join(operands, static))
