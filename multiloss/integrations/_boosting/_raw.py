@@ -1,0 +1,194 @@
+"""`RawLoss`: a loss as boosting sees it, a function of raw scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from multiloss._errors import ArgumentError, LabelError, NotSupportedError, ShapeError
+from multiloss._registry import owner_of
+from multiloss._typing import Tensor, TensorLike
+from multiloss.derivatives import grad_and_hessian
+from multiloss.derivatives._shapes import Form, spec_and_parameters, with_parameters
+from multiloss.derivatives._transform import Curvature, as_loss
+from multiloss.dispatch import K
+from multiloss.integrations._boosting._link import Link, link_of
+from multiloss.losses import Loss, LossFunctionWrapper, mean_squared_error, poisson
+from multiloss.losses._spec import spec_of
+
+FLOOR = 1e-16
+"""The least curvature of a prediction, as in XGBoost: where a sigmoid saturates there is none left."""
+
+
+class RawLoss:
+    """A loss of raw scores, with its derivatives summed over samples, whatever the reduction of the loss.
+
+    Args:
+        loss: a loss, its name, or a function of `(y_true, y_pred)`.
+        link: its name; by default what the loss predicts decides.
+        hessian: as in `grad_and_hessian`.
+        floor: the least curvature of a sample.
+
+    Raises:
+        UnknownNameError: for an unknown name.
+        NotSupportedError: for a loss without the curvature that is asked for.
+    """
+
+    def __init__(self, loss: Any, link: str | None, hessian: Curvature, floor: float) -> None:
+        found = as_loss(loss)
+        self.loss = with_parameters(found, reduction="sum", dtype=None)
+        self.link: Link = link_of(self.loss, link)
+        self.hessian = hessian
+        self.floor = floor
+        self.spec, self.parameters = spec_and_parameters(self.loss)
+        self.name = found.name or type(found).__name__
+        self.of_raw = _of_raw(self.loss, self.link)
+        self.halved = self.spec is spec_of(mean_squared_error)
+        self.counts = self.spec is spec_of(poisson) and self.link.name == "log"
+        self.several = self.link.name == "softmax" or (self.spec is not None and self.spec.event == "joint")
+        self.derive("diagonal")  # raises now, not in the first round
+
+    def derive(self, form: Form) -> Callable[..., tuple[Tensor, Tensor]]:
+        """Return a function of `(targets, raw, weights)` that gives gradient and Hessian of the sum."""
+        if self.counts and self.hessian in ("exact", "fisher"):
+            return self._of_counts
+        return grad_and_hessian(self.of_raw, hessian=self.hessian, form=form, floor=self.floor)
+
+    def _of_counts(self, y_true: Tensor, raw: Tensor, weight: Tensor = None) -> tuple[Tensor, Tensor]:
+        mean = K.exp(raw)
+        gradient, curvature = mean - y_true, K.maximum(mean, self.floor)
+        return (gradient, curvature) if weight is None else (gradient * weight, curvature * weight)
+
+    def derivatives(
+        self, labels: TensorLike, raw: TensorLike, weight: TensorLike, form: Form = "diagonal"
+    ) -> tuple[Any, Any]:
+        """Return gradient and Hessian as host arrays, for raw scores (N, 1) or (N, K), targets (N,) and weights (N,) or None.
+
+        That of a squared error is half of it, as in every library of boosting.
+
+        Raises:
+            LabelError: for labels that the loss is not made for.
+            ShapeError: for another number of scores than the loss takes.
+        """
+        targets = self.targets(labels, raw)
+        if weight is not None and self.counts:
+            weight = weight.reshape(-1, 1)
+        gradient, curvature = self.derive(form)(targets, raw, weight)
+        gradient, curvature = to_host(gradient), to_host(curvature)
+        return (0.5 * gradient, 0.5 * curvature) if self.halved else (gradient, curvature)
+
+    def targets(self, labels: Any, raw: Any) -> Any:
+        """Return what the loss takes as `y_true`, given the labels of a host, (N,) or in the shape of `raw`.
+
+        Raises:
+            LabelError: for labels that the loss is not made for.
+            ShapeError: for another number of scores than the loss takes.
+        """
+        columns = raw.shape[1]
+        if self.several and columns == 1:
+            raise ShapeError(
+                f"{self.name} is of several classes, and the library computes one raw score per sample. Tell it the number "
+                "of classes: num_class, or a classifier fitted to labels 0, 1, 2, ..."
+            )
+        if self.spec is not None and not self.several and labels.size != raw.size:
+            raise ShapeError(
+                f"{self.name} has one prediction for each target, and there are {columns} raw scores per sample for "
+                f"{labels.size} targets of {len(raw)} samples. For several classes use "
+                "SparseCategoricalCrossentropy(from_logits=True)."
+            )
+        if labels.size == raw.size:
+            labels = labels.reshape(raw.shape)
+        self._check(labels, columns)
+        target = None if self.spec is None else self.spec.target
+        if target == "one-hot" and labels.ndim == 1:
+            hot: Any = K.one_hot(labels.astype("int32"), columns, dtype=str(raw.dtype))
+            return hot
+        return labels.astype("int64") if target == "class index" else labels.astype(raw.dtype)
+
+    def _check(self, labels: Any, classes: int) -> None:
+        target = None if self.spec is None else self.spec.target
+        if not labels.size:
+            return
+        least, most = float(labels.min()), float(labels.max())
+        if target == "probability" and not (least >= 0 and most <= 1):
+            raise self._bad(least, most, "labels 0 and 1, or probabilities")
+        if target == "positive" and not least >= 0:
+            raise self._bad(least, most, "targets of at least 0")
+        if target == "sign" and not (((labels == 0) | (labels == 1)).all() or (abs(labels) == 1).all()):
+            raise self._bad(least, most, "labels 0 and 1, or -1 and 1")
+        ignored = self.parameters.get("ignore_class")
+        if target in ("class index", "one-hot") and labels.ndim == 1:
+            kept = labels if ignored is None else labels[labels != ignored]
+            whole = (kept == kept.round()).all()
+            if kept.size and not (whole and kept.min() >= 0 and kept.max() < classes):
+                raise self._bad(
+                    least, most, f"whole numbers from 0 to {classes - 1}, one for each of {classes} classes"
+                )
+
+    def _bad(self, least: float, most: float, expected: str) -> LabelError:
+        return LabelError(
+            f"Labels from {least:g} to {most:g} arrived for {self.name}. Expected {expected}. Re-encode them, for example "
+            "with sklearn.preprocessing.LabelEncoder."
+        )
+
+    def predictions(self, raw: Any) -> Any:
+        """Return what the loss predicts for raw scores (N, 1) or (N, K), as a host array."""
+        return to_host(owner_of(raw).run(self.link.inverse, raw))
+
+    def probabilities(self, raw: Any) -> Any:
+        """Return probabilities (N, K) of the classes for raw scores (N, 1) or (N, K), as a host array.
+
+        Raises:
+            NotSupportedError: if the loss does not predict probabilities.
+        """
+        if self.link.name == "softmax":
+            return self.predictions(raw)
+        if self.link.name != "logit":
+            raise NotSupportedError(
+                f"{self.name} predicts no probabilities: its link is {self.link.name!r}. Use predict, or a cross-entropy."
+            )
+        return to_host(K.concatenate([K.sigmoid(-raw), K.sigmoid(raw)], -1))
+
+
+def _of_raw(loss: Loss, link: Link) -> Loss:
+    """Return a loss of raw scores: from logits where the loss knows how, else of the inverse link."""
+    _, parameters = spec_and_parameters(loss)
+    if "from_logits" in parameters and link.name in ("logit", "softmax"):
+        return with_parameters(loss, from_logits=True) if "from_logits" in vars(loss) else _rebound(loss)
+    if link.name == "identity":
+        return loss
+    each: Callable[..., Tensor] = with_parameters(loss, reduction="none")
+
+    def composed(y_true: Tensor, raw: Tensor) -> Tensor:
+        return each(y_true, link.inverse(raw))
+
+    return LossFunctionWrapper(composed, reduction="sum", name=loss.name)
+
+
+def _rebound(loss: Loss) -> Loss:
+    """Return a loss made from a bare function, whose parameters are all at their defaults, from logits."""
+    assert isinstance(loss, LossFunctionWrapper)
+    return LossFunctionWrapper(loss.fn, "sum", loss.name, loss.dtype, **{**loss.parameters, "from_logits": True})
+
+
+def to_host(x: Tensor) -> Any:
+    """Return a tensor of any framework as a host array."""
+    return owner_of(x).to_numpy(x)
+
+
+def column(x: Any) -> Any:
+    """Return a host array (N,) as (N, 1), and others as they are."""
+    return x.reshape(-1, 1) if x.ndim == 1 else x
+
+
+def weights_or_none(weights: Any) -> Any:
+    """Return the weights of a host's data set, which are None or empty if there are none.
+
+    Raises:
+        ArgumentError: for a negative weight.
+    """
+    if weights is None or not len(weights):
+        return None
+    if not float(weights.min()) >= 0:
+        raise ArgumentError(f"A sample weight is {float(weights.min())!r}. Expected weights of at least 0.")
+    return weights
