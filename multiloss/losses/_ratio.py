@@ -61,7 +61,7 @@ class RatioSpec(LossSpec):
                 f"{self.name} with axis={axis} is a mean of ratios over the whole batch, which parts of the batch "
                 "cannot be added up to. Expected axis=None, or axes that leave the samples apart."
             )
-        return partial(K.divide_no_nan(sums.missed, sums.size), sums.selection, reduction)
+        return partial(_share(sums), sums.selection, reduction)
 
 
 def _axes(axis: int | tuple[int, ...] | None, rank: int) -> tuple[int, ...]:
@@ -118,7 +118,14 @@ def _selected(
     spec: RatioSpec, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor, **static: Any
 ) -> tuple[Tensor, Selection]:
     sums = _sums(spec, y_true, y_pred, sample_weight, mask, **static)
-    return K.divide_no_nan(sums.missed, sums.size), sums.selection
+    return _share(sums), sums.selection
+
+
+def _share(sums: _Sums) -> Tensor:
+    """Return `missed / size`; 0, with gradient 0, where there is nothing."""
+    size = K.stop_gradient(sums.size)
+    # What is left to divide by is 1 but for rounding, so that no gradient squares a size that is tiny.
+    return K.divide_no_nan(K.divide_no_nan(sums.missed, size), K.divide_no_nan(sums.size, size))
 
 
 def _samples(spec: RatioSpec, y_true: Tensor, y_pred: Tensor, **static: Any) -> Tensor:

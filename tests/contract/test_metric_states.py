@@ -99,8 +99,11 @@ def test_pure_functions_leave_the_metric_and_the_states_alone(name, backend, ten
         np.testing.assert_array_equal(host(leaf), kept)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=IDS)
+@pytest.mark.parametrize(
+    ("name", "options", "dtype"),
+    [*((*variant, "float32") for variant in VARIANTS), *((name, {}, "float64") for name in CLASSES)],
+    ids=[*IDS, *(f"{name}-float64" for name in CLASSES)],
+)
 def test_every_backend_gives_what_numpy_gives_in_float64(name, options, dtype, backend, tensor, host, float64):
     metric, reference = make(name, **options), make(name, **options)
     size = samples(metric)[0]
