@@ -84,7 +84,7 @@ def _check(labels: Any, num_classes: int | None) -> int:
                 "There are no labels to count the classes of. Pass num_classes=, the number of classes."
             )
         return num_classes
-    bad = ~((labels >= 0) & (labels % 1 == 0)) if labels.dtype.kind == "f" else labels < 0
+    bad = labels < 0 if labels.dtype.kind in "biu" else ~((labels >= 0) & (labels % 1 == 0))
     if num_classes is not None:
         bad = bad | (labels >= num_classes)
     if bad.any():
