@@ -15,8 +15,8 @@ from multiloss._typing import Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.losses._base import Loss, LossFunctionWrapper
 from multiloss.losses._divisors import check_alike
-from multiloss.losses._inputs import NO_INPUTS, Inputs
-from multiloss.losses._lookup import get, lookup
+from multiloss.losses._inputs import united
+from multiloss.losses._lookup import get, own_config
 from multiloss.losses._reduction import partial, standardize_reduction
 from multiloss.losses._spec import spec_of
 from multiloss.losses._weights import (
@@ -104,7 +104,7 @@ class Sum(Loss):
     def _bind(self) -> None:
         self._taken = {name: [*map(called_with, weights)] for name, weights in self.weights.items()}
         of_weights = [each for several in self._taken.values() for each in several if each is not None]
-        self._inputs = _united([*(each._inputs for each in self.losses.values()), *of_weights])
+        self._inputs = united([*(each._inputs for each in self.losses.values()), *of_weights])
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key == "reduction" and "losses" in self.__dict__:
@@ -270,31 +270,33 @@ class Sum(Loss):
             },
         )
 
-    # ── Weights that are learned ────────────────────────────────────────────────────────────────────────────
+    # ── Changed copies ──────────────────────────────────────────────────────────────────────────────────────
 
     def with_weights(self, weights: Mapping[str, Any]) -> Sum:
-        """Return the same sum with other weights for the parts that are named; those of a `Sum` within are "outer/inner".
+        """Return the same sum with other weights for the parts that are named.
 
         Raises:
             ArgumentError: for a part that does not exist, or something that is no weight.
         """
-        new: Sum = copy.copy(self)
-        object.__setattr__(new, "losses", dict(self.losses))
-        object.__setattr__(new, "weights", dict(self.weights))
-        for name, weight in weights.items():
-            outer, _, inner = name.partition("/")
-            loss = self.losses.get(outer)
-            if loss is None or (inner and not isinstance(loss, Sum)):
-                raise ArgumentError(
-                    f"There is no part {name!r}. Expected some of: {', '.join(map(repr, self.losses))}."
-                )
-            within = new.losses[outer]
-            if isinstance(within, Sum) and inner:
-                new.losses[outer] = within.with_weights({inner: weight})
-            else:
-                new.weights[outer] = as_weights(outer, weight if isinstance(weight, tuple) else (weight,))
-        new._bind()
-        return new
+        given = {name: each if isinstance(each, (tuple, list)) else (each,) for name, each in weights.items()}
+        return self._changed({}, given)
+
+    def with_losses(self, losses: Mapping[str, Any]) -> Sum:
+        """Return the same sum with other losses for the parts that are named.
+
+        Raises:
+            ArgumentError: for a part that does not exist, or something that is no loss.
+        """
+        return self._changed(losses, {})
+
+    def _changed(self, losses: Mapping[str, Any], weights: Mapping[str, Any]) -> Sum:
+        unknown = next((name for name in (*losses, *weights) if name not in self.losses), None)
+        if unknown is not None:
+            raise ArgumentError(f"There is no part {unknown!r}. Expected some of: {', '.join(map(repr, self.losses))}.")
+        parts = {
+            name: (losses.get(name, loss), *weights.get(name, self.weights[name])) for name, loss in self.losses.items()
+        }
+        return type(self)(parts, self.reduction, self.name, self.dtype)
 
     # ── Configs ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -308,7 +310,7 @@ class Sum(Loss):
             ArgumentError: for a lambda, which has no name.
         """
         parts = {
-            name: {"loss": _config(loss), "weights": [config_of(name, each) for each in self.weights[name]]}
+            name: {"loss": own_config(loss), "weights": [config_of(name, each) for each in self.weights[name]]}
             for name, loss in self.losses.items()
         }
         return {"parts": parts, **super().get_config()}
@@ -393,22 +395,3 @@ def _common_reduction(losses: Mapping[str, Loss]) -> str:
             "Give all of them one, as Sum(..., reduction='sum_over_batch_size')."
         )
     return next(iter(names.values()))
-
-
-def _united(every: list[Inputs]) -> Inputs:
-    """Return the named inputs of several; one that any of them needs is needed."""
-    required = tuple(dict.fromkeys(name for each in every for name in each.required))
-    optional = dict.fromkeys(name for each in every for name in each.optional if name not in required)
-    return Inputs(required, tuple(optional)) if required or optional else NO_INPUTS
-
-
-# ── Configs ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _config(loss: Loss) -> dict[str, Any]:
-    """Return the config of a part under our own name for it: Keras, which reads it inside of ours, would make its own loss."""
-    config = lookup.serialize(loss)
-    if config["module"] == lookup.keras_package:
-        name = config["class_name"]
-        config |= {"module": lookup.package, "registered_name": f"{lookup.package}>{name}"}
-    return config

@@ -79,6 +79,13 @@ class Inputs(NamedTuple):
 NO_INPUTS = Inputs()
 
 
+def united(every: list[Inputs]) -> Inputs:
+    """Return the named inputs of several; one that any of them needs is needed."""
+    required = tuple(dict.fromkeys(name for each in every for name in each.required))
+    optional = dict.fromkeys(name for each in every for name in each.optional if name not in required)
+    return Inputs(required, tuple(optional)) if required or optional else NO_INPUTS
+
+
 def _by_sample(name: str, x: Tensor, y_pred: Tensor, computed: Tensor) -> Tensor:
     if not y_pred.ndim or x.shape[0] != y_pred.shape[0]:
         raise ShapeError(

@@ -78,3 +78,12 @@ def deserialize(name: str | Mapping[str, Any], custom_objects: Mapping[str, Any]
     True
     """
     return lookup.deserialize(name, custom_objects)
+
+
+def own_config(loss: Any) -> dict[str, Any]:
+    """Return the config of a loss under our own name for it: Keras, which reads it inside of ours, would make its own loss."""
+    config = lookup.serialize(loss)
+    if config["module"] == lookup.keras_package:
+        name = config["class_name"]
+        config |= {"module": lookup.package, "registered_name": f"{lookup.package}>{name}"}
+    return config
