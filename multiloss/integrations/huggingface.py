@@ -52,8 +52,8 @@ class ComputeLoss:
         """
         if labels is None:
             raise ArgumentError(
-                "The trainer passed no labels. Expected a column 'labels' in the data set; see label_names and "
-                "remove_unused_columns of TrainingArguments."
+                "The trainer passed no labels. Expected a column 'labels' in the data set, and a model whose forward() names "
+                "it: the trainer drops other columns, unless remove_unused_columns=False."
             )
         predictions, inputs = self._taken(outputs)
         if self.shift:
