@@ -17,6 +17,7 @@ import optax
 import pytest
 import sklearn.metrics
 import torch
+from keras.src.trainers.data_adapters import data_adapter_utils
 from multiloss import constraints, losses, metrics, regularizers, utils, value_and_grad
 from multiloss._errors import ArgumentError, LabelError, ShapeError, UnknownNameError
 from multiloss.interface import Backend
@@ -423,6 +424,36 @@ def test_a_metric_counts_beyond_what_float32_holds(backend: Backend) -> None:
     theirs.update_state(many.reshape(-1))
     theirs.update_state(np.array([1.0], "float32"))
     assert int(theirs.count) == 2**24
+
+
+# ── Class weights ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_class_has_a_weight() -> None:
+    weights = {0: 1.0, 2: 5.0}
+    with pytest.raises(ArgumentError, match="1 is missing"):
+        losses.SparseCategoricalCrossentropy(class_weight=weights)
+    given = data_adapter_utils.class_weight_to_sample_weights(np.array([0, 1, 2]), weights)
+    np.testing.assert_array_equal(given, [1, 1, 5])
+
+
+def test_a_weighted_mean_divides_by_the_weights_of_soft_labels_too(backend: Backend) -> None:
+    soft, logits = np.array([[0.5, 0.5], [0.2, 0.8]], "float32"), np.array([[1.0, 0.0], [0.0, 2.0]], "float32")
+    loss = losses.CategoricalCrossentropy(
+        from_logits=True, reduction="mean_with_sample_weight", class_weight=[3.0, 3.0]
+    )
+    plain = losses.CategoricalCrossentropy(from_logits=True)(soft, logits)
+    assert float(loss(soft, logits)) == pytest.approx(float(plain))
+    arguments = torch.tensor(logits), torch.tensor(soft)
+    theirs = torch.nn.functional.cross_entropy(*arguments, weight=torch.tensor([3.0, 3.0]))
+    assert float(theirs) == pytest.approx(3 * float(plain))
+
+
+def test_the_mean_of_labels_that_are_all_ignored_is_0(backend: Backend) -> None:
+    labels, logits = np.array([-100, -100]), np.zeros((2, 3), "float32")
+    assert float(losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)(labels, logits)) == 0
+    theirs = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(labels), ignore_index=-100)
+    assert torch.isnan(theirs)
 
 
 # ── Helpers ─────────────────────────────────────────────────────────────────────────────────────────────────────
