@@ -44,7 +44,11 @@ OUTSIDE = {
     "top_k": [0, 1.5, True, "all"],
 }
 """Values that each argument refuses; those that one class allows and another does not are left out."""
-OUTSIDE_OF_LOSSES = {"axis": ["last", 0.5, None, True], "label_smoothing": [-0.1, 1.1, "much", None, True]}
+OUTSIDE_OF_LOSSES = {
+    "delta": [0, -1.0, "big"],
+    "axis": ["last", 0.5, None, True],
+    "label_smoothing": [-0.1, 1.1, "much", None, True],
+}
 
 
 def given_options(name, options):

@@ -124,7 +124,7 @@ def test_counts_grow_beyond_what_float32_holds(name, backend, tensor, host):
     batch = [tensor(x) for x in data(metric)]
     state = metric.update(metric.init(batch[-1]), *batch)
     integers = [leaf for leaf in leaves(state) if not backend.is_floating(leaf)]
-    assert integers, "Counts are integers."
+    assert any(host(leaf).any() for leaf in integers), "What has no weight is counted in integers."
     for _ in range(24):
         state = metric.merge(state, state)
     grown = metric.update(state, *batch)

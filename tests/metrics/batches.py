@@ -14,8 +14,6 @@ PER_SAMPLE_CLASSES = [
     for name in metrics.__all__
     if isinstance(getattr(metrics, name), type) and name not in (*TAKES_VALUES, "Metric", "MeanMetricWrapper")
 ]
-TOTALS = ("Sum", "TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives")
-"""They grow with every batch."""
 CLASSES = [*TAKES_VALUES, *PER_SAMPLE_CLASSES]
 OPTIONS: dict[str, dict[str, Any]] = {
     "TopKCategoricalAccuracy": {"k": 2},

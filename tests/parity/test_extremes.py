@@ -1,5 +1,6 @@
 """Where peers lose digits: references from mpmath, with 60 digits. Losses of logits and probabilities have a grid of their
-own, in tests/contract/test_exact_values.py."""
+own, in tests/contract/test_exact_values.py.
+"""
 
 from __future__ import annotations
 
