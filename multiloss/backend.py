@@ -70,6 +70,7 @@ ranked_counts = _K.ranked_counts
 relu = _K.relu
 reshape = _K.reshape
 roc_area = _K.roc_area
+run_rows = _K.run_rows
 scan = _K.scan
 searchsorted = _K.searchsorted
 segment_sum = _K.segment_sum

@@ -555,3 +555,12 @@ class Backend(ABC):
         steer Python control flow.
         """
         return fn(*tensors, **static)
+
+    def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
+        """Return what `run` does, for a formula that takes each row by itself, so that a backend may take some at a time.
+
+        `fn` is pure. Each entry of its result depends on those entries of `tensors` alone that have its indices along
+        all axes but the last of the predictions, which come second; that one `fn` reduces, or keeps as it is. A tensor
+        of one axis is one row. `static` is what all rows share: hashable, or a tensor that no gradient is taken of.
+        """
+        return self.run(fn, *tensors, **static)

@@ -239,6 +239,11 @@ class JaxBackend(Backend):
             compiled = self._compiled[key] = jax.jit(fn, static_argnames=tuple(static))
         return compiled(*tensors, **static)
 
+    def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
+        if any(isinstance(each, jax.Array) for each in static.values()):  # the rest of a trace, or of an eager formula
+            return fn(*tensors, **static)
+        return self.run(fn, *tensors, **static)
+
 
 def _one_device(like: Tensor) -> Any:
     """Return the device of a concrete array that lives on one, else None: placement is then left to JAX."""

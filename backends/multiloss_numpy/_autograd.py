@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 import autograd.numpy as anp
 import numpy as np
 from autograd.core import make_vjp, vspace
-from autograd.extend import defvjp, primitive
+from autograd.extend import defvjp, defvjp_argnum, primitive
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import getval
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import Backend
 
+from multiloss_numpy import _blocks
 from multiloss_numpy._backend import NumpyBackend, resolve_dtype
 
 
@@ -71,6 +72,42 @@ def _segment_sum(x: Any, segments: Any, num_segments: int) -> Any:
 
 
 defvjp(_segment_sum, lambda ans, x, segments, num_segments: lambda g: g[segments], argnums=(0,))
+
+
+@primitive
+def _rows(fn: Callable[..., Any], static: dict[str, Any], boxed: list[bool], slopes: list[Any], *arrays: Any) -> Any:
+    """Return `fn(*arrays, **static)`, one value per row, in blocks of rows, and leave in `slopes` the gradients of the
+    values by their rows: taken while the block is in the cache, of the sum of its values, each of which depends on its
+    own row alone.
+    """
+
+    def block(*rows: Any) -> tuple[Any, ...]:
+        variables = tuple(row for row, wanted in zip(rows, boxed, strict=True) if wanted)
+
+        def of_variables(boxes: tuple[Any, ...]) -> Any:
+            found = iter(boxes)
+            given = [next(found) if wanted else row for row, wanted in zip(rows, boxed, strict=True)]
+            return fn(*given, **static)
+
+        with np.errstate(all="ignore"):
+            pullback, values = make_vjp(of_variables, variables)
+            if values.dtype == bool:  # a decision, of which there is no gradient
+                return values, *map(np.zeros_like, variables)
+            return values, *pullback(np.ones_like(values))
+
+    values, *found = _blocks.in_blocks(block, arrays)
+    slopes.extend(found)
+    return values
+
+
+def _rows_vjp(
+    argnum: int, ans: Any, fn: Any, static: Any, boxed: list[bool], slopes: list[Any], *arrays: Any
+) -> Callable[[Any], Any]:
+    slope = slopes[sum(boxed[: argnum - 4])]
+    return lambda g: (g if anp.ndim(g) == slope.ndim else g[..., None]) * slope
+
+
+defvjp_argnum(_rows, lambda argnum, ans, args, kwargs: _rows_vjp(argnum, ans, *args))
 
 
 class AutogradBackend(NumpyBackend):
@@ -177,6 +214,14 @@ class AutogradBackend(NumpyBackend):
 
     def stack(self, xs: Sequence[Tensor], /, axis: int = 0) -> Tensor:
         return anp.stack(xs, axis)
+
+    def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
+        boxes = [each for each in tensors if isinstance(each, ArrayBox)]
+        nested = len({each._trace for each in boxes}) > 1 or any(isinstance(each._value, ArrayBox) for each in boxes)
+        if nested or tensors[1].size < _blocks.LARGE or tensors[1].ndim < 2:
+            return fn(*tensors, **static)
+        boxed = [isinstance(each, ArrayBox) for each in tensors]
+        return _rows(fn, static, boxed, [], *tensors)
 
     # NumPy's overrides trade the derivative for speed; here the formulas of the interface stand.
     _halves = Backend._halves

@@ -12,6 +12,8 @@ import numpy as np
 from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend
+
+from multiloss_numpy import _blocks
 from multiloss_numpy._ranking import ranked_counts, roc_area
 
 # Bound once, without the overloads that know no `keepdims: bool`.
@@ -40,6 +42,25 @@ def resolve_dtype(name: DType) -> np.dtype[Any]:
         raise DTypeError(
             f"NumPy has no dtype {name!r}. Expected a name such as 'float32', 'int64' or 'bool'."
         ) from error
+
+
+_SIZEABLE = 1 << 12
+"""From how many elements on the work in NumPy's loops outweighs the calls around them."""
+
+
+_FEW_COLUMNS = 512
+"""Up to how many columns a ufunc that reduces them spends most of its time between the rows."""
+
+
+def _sum_of_rows(x: Any, keepdims: bool) -> Any:
+    """Return the sums over the last axis."""
+    columns = x.shape[-1]
+    if columns == 1:
+        return x if keepdims else x[..., 0]
+    if columns > _FEW_COLUMNS or x.dtype.char not in "fd":  # long rows are summed in pairs, which keeps more digits
+        return _sum(x, -1, None, None, keepdims)
+    sums = np.einsum("...i->...", x)
+    return sums[..., None] if keepdims else sums
 
 
 def _count(shape: tuple[int, ...], axis: Axis) -> int:
@@ -103,19 +124,31 @@ class NumpyBackend(Backend):
     tanh = staticmethod(np.tanh)
     isnan = staticmethod(np.isnan)
     isfinite = staticmethod(np.isfinite)
-    maximum = staticmethod(np.maximum)
-    minimum = staticmethod(np.minimum)
+
+    def maximum(self, x: Tensor, y: Tensor, /) -> Tensor:
+        if y.__class__ is float and x.size >= _SIZEABLE:
+            return np.clip(x, y, np.inf)  # takes half as long on whole arrays, and four times as long on small ones
+        return np.maximum(x, y)
+
+    def minimum(self, x: Tensor, y: Tensor, /) -> Tensor:
+        if y.__class__ is float and x.size >= _SIZEABLE:
+            return np.clip(x, -np.inf, y)
+        return np.minimum(x, y)
 
     def power(self, x: Tensor, /, exponent: Tensor) -> Tensor:
         return np.power(x, exponent)
 
     def where(self, condition: Tensor, x: Tensor, y: Tensor, /) -> Tensor:
+        if condition.ndim == 0 and getattr(x, "shape", ()) == getattr(y, "shape", None):
+            return x if condition else y
         return np.where(condition, x, y)
 
     def stop_gradient(self, x: Tensor, /) -> Tensor:
         return x
 
     def clip(self, x: Tensor, /, min_value: float | None = None, max_value: float | None = None) -> Tensor:
+        if x.size >= _SIZEABLE:
+            return np.clip(x, min_value, max_value)
         if min_value is not None:
             x = np.maximum(x, min_value)
         if max_value is not None:
@@ -125,13 +158,18 @@ class NumpyBackend(Backend):
     # ── Reductions ──────────────────────────────────────────────────────────────────────────────────────────
 
     def sum(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        if axis == -1 and x.size >= _SIZEABLE:
+            return _sum_of_rows(x, keepdims)
         return _sum(x, axis, None, None, keepdims)
 
     def mean(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
         count = x.shape[axis] if axis.__class__ is int else _count(x.shape, axis)
-        return _sum(x, axis, None, None, keepdims) / count
+        return self.sum(x, axis, keepdims) / count
 
     def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        if axis == -1 and x.size >= _SIZEABLE and x.shape[-1] <= _FEW_COLUMNS:  # half the time, and nan wins here too
+            largest = np.take_along_axis(x, np.argmax(x, -1, keepdims=True), -1)
+            return largest if keepdims else largest[..., 0]
         return _max(x, axis, None, None, keepdims)
 
     def min(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -212,7 +250,7 @@ class NumpyBackend(Backend):
     def l2_normalize(self, x: Tensor, /, axis: Axis = -1) -> Tensor:
         # Without the guards of the formula, which cost more than the rest, if no sum of squares needed them.
         squared = self.sum(np.square(x), axis, True)
-        if squared.size and 1e-20 < squared.min() and squared.max() < 1e30:
+        if squared.size and squared.min() > 1e-20 and squared.max() < 1e30:
             return x / np.sqrt(squared)
         return super().l2_normalize(x, axis)
 
@@ -225,8 +263,8 @@ class NumpyBackend(Backend):
         return super().binary_crossentropy(target, output, True) if np.isnan(result).any() else result
 
     def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
-        q = output / np.maximum(_sum(output, axis, None, None, True), TINY)
-        return np.minimum(np.maximum(q, EPSILON), 1.0 - EPSILON)
+        q = output / np.maximum(self.sum(output, axis, True), TINY)
+        return self.clip(q, EPSILON, 1.0 - EPSILON)
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -252,3 +290,9 @@ class NumpyBackend(Backend):
         except KeyError:
             quiet = self._quiet[fn] = np.errstate(all="ignore")(fn)
         return quiet(*tensors, **static)
+
+    def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
+        y_pred = tensors[1]
+        if y_pred.size < _blocks.LARGE or y_pred.ndim < 2:
+            return self.run(fn, *tensors, **static)
+        return _blocks.in_blocks(lambda *rows: (self.run(fn, *rows, **static),), tensors)[0]

@@ -16,6 +16,8 @@ from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend
 
+from multiloss_torch import _blocks
+
 _DTYPES: dict[DType, torch.dtype] = {
     name: getattr(torch, name)
     for name in (
@@ -270,8 +272,8 @@ class TorchBackend(Backend):
         self, fn: Callable[[Tensor], Tensor], x: Tensor, vectors: Sequence[Tensor], /
     ) -> tuple[Tensor, list[Tensor]]:
         if torch.compiler.is_compiling():
-            slope, pullback = torch.func.vjp(torch.func.grad(fn), x)
-            return slope, [pullback(vector)[0] for vector in vectors]
+            traced: tuple[Any, ...] = torch.func.vjp(torch.func.grad(fn), x)
+            return traced[0], [traced[1](vector)[0] for vector in vectors]
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             value = fn(x)
@@ -292,6 +294,20 @@ class TorchBackend(Backend):
     def run(self, fn: Callable[..., Any], /, *tensors: Tensor, **static: Any) -> Any:
         with _without_autocast(next(each for each in tensors if each is not None)):
             return fn(*tensors, **static)
+
+    def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
+        y_pred = tensors[1]
+        if (
+            torch.compiler.is_compiling()
+            or y_pred.numel() < _blocks.LARGE
+            or y_pred.ndim < 2
+            or y_pred.device.type != "cpu"
+            or any(type(each) not in self.tensor_types for each in tensors)
+            or torch._C._functorch.maybe_current_level() is not None
+        ):
+            return fn(*tensors, **static)
+        return _blocks.in_blocks(fn, tensors, static)
+
 
 def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
     """A context in which products of matrices, and their derivatives, are computed in the precision of their operands."""

@@ -12,10 +12,27 @@ from multiloss.losses._spec import loss
 __all__ = ["CategoricalHinge", "Hinge", "SquaredHinge", "categorical_hinge", "hinge", "squared_hinge"]
 
 
-def _as_signs(y_true: Tensor) -> Tensor:
-    """Return labels in {-1, 1}: if all of them are 0 or 1 they are mapped, as Keras 3 does; else they are left alone."""
-    is_binary = K.all((y_true == 0) | (y_true == 1))
-    return K.where(is_binary, 2.0 * y_true - 1.0, y_true)
+def _are_binary(y_true: Tensor) -> Tensor:
+    """Whether all labels are 0 or 1: then they are mapped to -1 and 1, as Keras 3 does; else they are left alone."""
+    return K.all(K.run_rows(_is_binary, y_true, y_true))
+
+
+def _is_binary(y_true: Tensor, _: Tensor) -> Tensor:
+    return K.all((y_true == 0) | (y_true == 1), axis=-1)
+
+
+def _missed(y_true: Tensor, y_pred: Tensor, binary: Tensor) -> Tensor:
+    """Return by how much each prediction misses the margin."""
+    signs = K.where(binary, 2.0 * y_true - 1.0, y_true)
+    return K.maximum(1.0 - signs * y_pred, 0.0)
+
+
+def _hinge(y_true: Tensor, y_pred: Tensor, binary: Tensor) -> Tensor:
+    return K.mean(_missed(y_true, y_pred, binary), axis=-1)
+
+
+def _squared_hinge(y_true: Tensor, y_pred: Tensor, binary: Tensor) -> Tensor:
+    return K.mean(K.square(_missed(y_true, y_pred, binary)), axis=-1)
 
 
 @loss(y_true="sign", y_pred="margin", curved=False)
@@ -30,7 +47,7 @@ def hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
     >>> float(hinge([-1.0, 1.0], [0.5, 0.5]))
     1.0
     """
-    return K.mean(K.maximum(1.0 - _as_signs(y_true) * y_pred, 0.0), axis=-1)
+    return K.run_rows(_hinge, y_true, y_pred, binary=_are_binary(y_true))
 
 
 @loss(y_true="sign", y_pred="margin")
@@ -44,7 +61,7 @@ def squared_hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
     >>> float(squared_hinge([-1.0, 1.0], [0.5, 0.5]))
     1.25
     """
-    return K.mean(K.square(K.maximum(1.0 - _as_signs(y_true) * y_pred, 0.0)), axis=-1)
+    return K.run_rows(_squared_hinge, y_true, y_pred, binary=_are_binary(y_true))
 
 
 @loss(y_true="one-hot", y_pred="real", event="joint", curved=False)

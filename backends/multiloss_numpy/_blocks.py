@@ -1,0 +1,75 @@
+"""Large arrays a few rows at a time, on all cores.
+
+A formula over whole arrays writes each intermediate result to fresh memory: the page faults cost more than the
+arithmetic. A block of rows leaves its intermediate results in the cache. NumPy's loops release the interpreter lock,
+so blocks run on several threads; a block is large enough that a loop outlasts handing the lock over.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+from multiloss._config import num_threads
+
+BLOCK = 1 << 16
+"""Elements of the largest tensor in a block. 256 KiB of float32: half a dozen intermediate results stay in cache."""
+
+LARGE = 1 << 17
+"""From how many elements on blocks pay."""
+
+
+def in_blocks(fn: Callable[..., tuple[Any, ...]], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what `fn(*arrays)` does, a tuple of arrays with the rows of `arrays`, evaluated in blocks of rows."""
+    _keep_freed_memory()
+    rows = len(arrays[0])
+    size = max(1, BLOCK * rows // max(array.size for array in arrays))
+    first = fn(*(array[:size] for array in arrays))
+    results = tuple(np.empty((rows, *each.shape[1:]), each.dtype) for each in first)
+    for result, each in zip(results, first, strict=True):
+        result[:size] = each
+    starts = itertools.count(size, size)  # each thread takes the next block when it is done with one
+
+    def work() -> None:
+        while (start := next(starts)) < rows:
+            here = slice(start, start + size)
+            for result, each in zip(results, fn(*(array[here] for array in arrays)), strict=True):
+                result[here] = each
+
+    helpers = min(num_threads(), -(-rows // size) - 1) - 1
+    pending = []
+    if helpers > 0:
+        pending = [_pool(helpers).submit(contextvars.copy_context().run, work) for _ in range(helpers)]
+    try:
+        work()
+    finally:
+        for each in pending:
+            each.cancel()  # one that has not begun has nothing left to do
+    for each in pending:
+        if not each.cancelled():
+            each.result()
+    return results
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Have the C library keep what a block frees for the next one, which would otherwise fault every page again.
+
+    glibc gives large pieces back to the system until the first one of this size has been freed.
+    """
+    np.empty(31 << 20, np.uint8)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "multiloss")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
