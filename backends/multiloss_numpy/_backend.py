@@ -139,7 +139,8 @@ class NumpyBackend(Backend):
         return np.power(x, exponent)
 
     def where(self, condition: Tensor, x: Tensor, y: Tensor, /) -> Tensor:
-        if condition.ndim == 0 and getattr(x, "shape", ()) == getattr(y, "shape", None):
+        # Of Python's numbers, which have no shape, NumPy makes what the other one is.
+        if condition.ndim == 0 and getattr(x, "shape", None) == getattr(y, "shape", 0) and x.dtype == y.dtype:
             return x if condition else y
         return np.where(condition, x, y)
 
