@@ -49,7 +49,8 @@ def grad_and_hessian(
       distribution; for squared error and Poisson the second derivative that is expected. Never negative. It equals the
       exact one for cross-entropies of logits without label smoothing.
     * `"gauss_newton"`: `g g^T / (2 loss)`, the curvature of half the square of the residual `sqrt(2 loss)`. Never negative,
-      also for losses that have no second derivative. It equals the exact one for squared error.
+      also for losses that have no second derivative, where it grows without bounds towards a perfect prediction. It
+      equals the exact one for squared error.
     * `"constant"`: 1 for each prediction, which makes gradient descent of Newton's method.
 
     Closed forms are used where there are some; other losses, your own too, are differentiated twice, which takes K products
@@ -124,7 +125,7 @@ def as_loss(loss: Any) -> Loss:
 def _straight(name: str) -> NotSupportedError:
     return NotSupportedError(
         f"{name} is made of straight pieces: its second derivative is 0 wherever there is one, and Newton's method would "
-        "divide by it. Use hessian='gauss_newton', hessian='constant' (gradient descent), or a smooth loss such as log_cosh."
+        "divide by it. Use hessian='constant' (gradient descent), hessian='gauss_newton', or a smooth loss such as log_cosh."
     )
 
 

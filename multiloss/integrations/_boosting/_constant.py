@@ -6,7 +6,6 @@ from typing import Any
 
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
-from multiloss.integrations._boosting._link import FAR
 from multiloss.integrations._boosting._raw import RawLoss, to_host
 
 
@@ -45,13 +44,19 @@ def _of_one(loss: RawLoss, labels: Any, weight: Any) -> float:
     low, high = loss.link.bracket(float(labels.min()), float(labels.max()))
     if not low < high:
         low, high = low - 1.0, high + 1.0
-    left, right, reach = slope(low), slope(high), high - low
-    while left > 0 and low > -1e30 and abs(low) < FAR + abs(reach) * 64:
+    left, right = slope(low), slope(high)
+    reach, furthest = high - low, 64 * (high - low) if loss.link.name == "identity" else 0.0
+    while left > 0 and reach < furthest:
         low, reach = low - reach, 2 * reach
         left = slope(low)
-    while right < 0 and high < 1e30 and abs(high) < FAR + abs(reach) * 64:
+    while right < 0 and reach < furthest:
         high, reach = high + reach, 2 * reach
         right = slope(high)
+    for _ in range(60):  # a link that is flat at its end says nothing about where the least is
+        if left != 0 or right <= 0:
+            break
+        low = 0.5 * (low + high)
+        left = slope(low)
     if left >= 0:
         return low
     if right <= 0:
@@ -86,13 +91,22 @@ def _of_classes(loss: RawLoss, labels: Any, weight: Any, classes: int) -> list[f
         return [0.0] * classes
     raw = to_host(K.log(K.maximum(share, 1e-15)))
     rows = 1.0 * K.arange(classes, like=share, dtype="float64")
+    stride, before = 1.0, float("inf")
+    last, direction = raw, raw * 0.0
     for _ in range(500):
         every = K.broadcast_to(raw.reshape(1, -1), (classes, classes))
+        value = float(to_host(loss.of_raw(loss.targets(rows, every), every, share)))
+        if value > before + 1e-15 and stride > 1e-6:  # too far: the curvature is no bound for this loss
+            stride = 0.5 * stride
+            raw = last - stride * direction
+            continue
         gradient, bound = loss.derivatives(rows, every, share, "bound")
-        step = gradient.sum(0) / K.maximum(abs(bound).sum(0), 1e-12)
-        raw = raw - step
-        if float(abs(gradient.sum(0)).max()) < 1e-12:
+        slope = gradient.sum(0)
+        if float(abs(slope).max()) < 1e-12:
             break
+        before, last, direction = value, raw, slope / K.maximum(abs(bound).sum(0), 1e-12)
+        stride = min(1.0, 2.0 * stride)
+        raw = last - stride * direction
     return [float(each) for each in raw - raw.mean()]
 
 
