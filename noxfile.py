@@ -92,13 +92,14 @@ def plugin(session: nox.Session) -> None:
 
 @nox.session
 def parity(session: nox.Session) -> None:
-    """Compare with Keras on its three backends, torch, optax and scikit-learn; and the backends with each other.
+    """Compare with Keras on its three backends, torch, optax, scikit-learn and torchmetrics; and the backends with each other.
 
     Here all three are installed, so that calls of all can meet in one process: threads, tasks, tensors side by side.
+    What the comparisons measure is written to docs/parity.md; the session fails if the tables there were stale.
     """
     for backend in BACKENDS:
         install_project(session, backend)
-    install(session, *TEST_GROUP, "keras", "optax", "scikit-learn", "mpmath")
+    install(session, *TEST_GROUP, "keras", "optax", "scikit-learn", "torchmetrics", "mpmath", "filelock")
     run_pytest(
         session,
         ",".join(BACKENDS),
@@ -106,7 +107,9 @@ def parity(session: nox.Session) -> None:
         "tests/contract/test_dispatch.py",
         "tests/metrics/test_shell.py",
     )
-    session.run("pytest", "tests/parity", *session.posargs, env=ENV)
+    # A part of the tests, chosen by arguments, measures a part of the differences: no page is written then.
+    page = [] if session.posargs else ["--write-certificates", "docs/parity.md"]
+    run_pytest(session, ",".join(BACKENDS), "tests/parity", *page)
 
 
 @nox.session

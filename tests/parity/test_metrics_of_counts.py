@@ -10,6 +10,7 @@ from multiloss import metrics
 from multiloss.interface import Backend
 from tests.parity import metric_cases
 from tests.parity.cases import Case
+from tests.parity.certificates import KERAS, agree
 
 GRID = [
     (grid, index, case)
@@ -32,7 +33,7 @@ def test_a_metric_has_the_value_of_keras_after_each_batch(
         expected = results["float64"][grid][index]
         assert "error" not in expected, f"Keras on {name}: {expected['error']}"
         # Keras adds 1e-7 to the divisors of F-scores and of the concordance correlation.
-        np.testing.assert_allclose(values, expected["value"], rtol=1e-6, atol=2e-7, err_msg=f"Keras on {name}")
+        agree(metric, KERAS[name], values, expected["value"], rtol=1e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

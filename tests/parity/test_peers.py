@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from multiloss import losses, value_and_grad
 from multiloss.interface import Backend
+from tests.parity.certificates import agree
 
 RNG = np.random.default_rng(30)
 N, C = 6, 4
@@ -28,6 +29,11 @@ ONE_HOT = np.eye(C)[LABELS]
 SOFT = RNG.dirichlet(np.ones(C), size=N)
 DISTRIBUTION = RNG.dirichlet(np.ones(C), size=N)
 IGNORED = np.where(np.arange(N) % 3 == 1, -100, LABELS)
+CLASS_REGIONS = np.eye(C)[np.arange(2 * 3 * C).reshape(2, 3 * C) * 3 % C]
+CLASS_PROBABILITIES = RNG.dirichlet(np.ones(C), size=(2, 3 * C))
+STEPS = RNG.normal(size=(N, 9, C)) * 2
+SEQUENCES = np.array([[1, 2, 3], [1, 1, 0], [3, 0, 0], [2, 3, 2], [2, 2, 2], [0, 0, 0]], "int32")
+LENGTHS = (SEQUENCES != 0).sum(-1)
 
 FLOAT64 = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -94,29 +100,38 @@ TORCH: dict[str, tuple[str, dict[str, Any], Any, Any, Callable[[Any, Any], Any]]
         *("kl_divergence", {}, SOFT, DISTRIBUTION),
         lambda y, p: F.kl_div(torch.log(p), y, reduction="none").sum(-1),
     ),
+    "ctc_loss": (
+        *("ctc", {}, SEQUENCES, STEPS),
+        lambda y, z: F.ctc_loss(
+            *(torch.log_softmax(z, -1).transpose(0, 1), y, torch.full((N,), 9), torch.tensor(LENGTHS)),
+            reduction="none",
+        ),
+    ),
 }
 
 
 @pytest.mark.parametrize("case", TORCH)
 def test_value_and_gradient_are_those_of_torch(backend: Backend, float64: None, case: str) -> None:
     name, parameters, y_true, y_pred, reference = TORCH[case]
-    value, gradient = with_gradient(backend, getattr(losses, name), y_true, y_pred, **parameters)
+    function = getattr(losses, name)
+    value, gradient = with_gradient(backend, function, y_true, y_pred, **parameters)
     leaf = torch.tensor(y_pred, requires_grad=True)
     expected = reference(torch.tensor(y_true), leaf)
     expected.sum().backward()
-    np.testing.assert_allclose(value, expected.detach().numpy(), **FLOAT64)
-    np.testing.assert_allclose(gradient, leaf.grad.numpy(), **FLOAT64)
+    agree(function, "torch", value, expected.detach(), **FLOAT64)
+    agree(function, "torch", gradient, leaf.grad, quantity="gradient", **FLOAT64)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_reduced_loss_has_the_value_and_gradient_of_torch(backend: Backend, float64: None, reduction: str) -> None:
     """For losses over (N, C) our mean of the rows' means is torch's mean over all elements; the sum is not."""
-    value, gradient = with_gradient(backend, losses.MeanSquaredError(reduction=reduction), OTHER, REAL)
+    loss = losses.MeanSquaredError(reduction=reduction)
+    value, gradient = with_gradient(backend, loss, OTHER, REAL)
     leaf = torch.tensor(REAL, requires_grad=True)
     expected = F.mse_loss(leaf, torch.tensor(OTHER), reduction=reduction) / (1 if reduction == "mean" else C)
     expected.backward()
-    np.testing.assert_allclose(value, expected.item(), **FLOAT64)
-    np.testing.assert_allclose(gradient, leaf.grad.numpy(), **FLOAT64)
+    agree(loss, "torch", value, expected.detach(), **FLOAT64)
+    agree(loss, "torch", gradient, leaf.grad, quantity="gradient", **FLOAT64)
 
 
 def test_ignored_labels_leave_the_mean_as_in_torch(backend: Backend, float64: None) -> None:
@@ -125,8 +140,8 @@ def test_ignored_labels_leave_the_mean_as_in_torch(backend: Backend, float64: No
     leaf = torch.tensor(REAL, requires_grad=True)
     expected = F.cross_entropy(leaf, torch.tensor(IGNORED), ignore_index=-100)
     expected.backward()
-    np.testing.assert_allclose(value, expected.item(), **FLOAT64)
-    np.testing.assert_allclose(gradient, leaf.grad.numpy(), **FLOAT64)
+    agree(loss, "torch", value, expected.detach(), **FLOAT64)
+    agree(loss, "torch", gradient, leaf.grad, quantity="gradient", **FLOAT64)
 
 
 def test_class_weights_per_sample_with_their_own_mean_are_those_of_torch(backend: Backend, float64: None) -> None:
@@ -134,7 +149,7 @@ def test_class_weights_per_sample_with_their_own_mean_are_those_of_torch(backend
     loss = losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
     value = backend.to_numpy(loss(LABELS, REAL, sample_weight=weights[LABELS]))
     expected = F.cross_entropy(torch.tensor(REAL), torch.tensor(LABELS), weight=torch.tensor(weights))
-    np.testing.assert_allclose(value, expected.item(), **FLOAT64)
+    agree(loss, "torch", value, expected, **FLOAT64)
 
 
 # ── optax ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -173,6 +188,40 @@ OPTAX: dict[str, tuple[str, dict[str, Any], Any, Any, Callable[[Any, Any], Any]]
         *("kl_divergence", {}, SOFT, DISTRIBUTION),
         lambda y, p: optax.kl_divergence(jax.numpy.log(p), y),
     ),
+    "kl_divergence_with_log_targets": (
+        *("kl_divergence", {}, SOFT, DISTRIBUTION),
+        lambda y, p: optax.losses.kl_divergence_with_log_targets(jax.numpy.log(p), jax.numpy.log(y)),
+    ),
+    # Of positive scores: where all wrong classes score below 0, it is a deviation.
+    "multiclass_hinge_loss": (
+        *("categorical_hinge", {}, ONE_HOT, POSITIVE),
+        lambda y, v: optax.losses.multiclass_hinge_loss(v, y.argmax(-1)),
+    ),
+    "l2_loss, doubled": ("mean_squared_error", {}, OTHER, REAL, lambda y, v: 2 * optax.l2_loss(v, y).mean(-1)),
+    "cosine_distance": ("cosine_similarity", {}, OTHER, REAL, lambda y, v: optax.cosine_distance(v, y) - 1),
+    "safe_softmax_cross_entropy": (
+        *("categorical_crossentropy", {"from_logits": True}, SOFT, REAL),
+        lambda y, z: optax.safe_softmax_cross_entropy(z, y),
+    ),
+    "dice_loss": (
+        *("dice", {"axis": 1}, CLASS_REGIONS, CLASS_PROBABILITIES),
+        lambda y, p: optax.losses.dice_loss(p, y, smooth=0.0, apply_softmax=False, reduction="none"),
+    ),
+    "binary_dice_loss": (
+        *("dice", {"axis": 1}, BINARY, PROBABILITY),
+        # With apply_sigmoid=False it refuses every probability but 1.
+        lambda y, p: optax.losses.binary_dice_loss(jax.scipy.special.logit(p), y, smooth=0.0),
+    ),
+    "dice_loss, alpha and beta": (
+        *("tversky", {"alpha": 0.3, "beta": 0.8, "axis": 1}, CLASS_REGIONS, CLASS_PROBABILITIES),
+        lambda y, p: optax.losses.dice_loss(
+            *(p, y), smooth=0.0, alpha=0.3, beta=0.8, apply_softmax=False, reduction="none"
+        ),
+    ),
+    "ctc_loss": (
+        *("ctc", {}, SEQUENCES, STEPS),
+        lambda y, z: optax.ctc_loss(z, jax.numpy.zeros(z.shape[:2]), y, (y == 0).astype("float64")),
+    ),
 }
 
 
@@ -186,10 +235,12 @@ def plain_jax() -> Any:
 @pytest.mark.parametrize("case", OPTAX)
 def test_value_and_gradient_are_those_of_optax(backend: Backend, plain_jax: None, case: str) -> None:
     name, parameters, y_true, y_pred, reference = OPTAX[case]
-    value, gradient = with_gradient(backend, getattr(losses, name), y_true, y_pred, **parameters)
+    function = getattr(losses, name)
+    value, gradient = with_gradient(backend, function, y_true, y_pred, **parameters)
     expected, pullback = jax.vjp(lambda v: reference(jax.numpy.asarray(y_true), v), jax.numpy.asarray(y_pred))
-    np.testing.assert_allclose(value, expected, **FLOAT64)
-    np.testing.assert_allclose(gradient, pullback(jax.numpy.ones_like(expected))[0], **FLOAT64)
+    slope = pullback(jax.numpy.ones_like(expected))[0]
+    agree(function, "optax", value, expected, **FLOAT64)
+    agree(function, "optax", gradient, slope, quantity="gradient", **FLOAT64)
 
 
 # ── scikit-learn ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -220,6 +271,24 @@ SKLEARN: dict[str, tuple[Any, Any, Any, Callable[..., Any]]] = {
         *(losses.Hinge, SIGNS[:, 0], REAL[:, 0]),
         lambda y, v, sample_weight: sklearn.metrics.hinge_loss(y, v, labels=[-1, 1], sample_weight=sample_weight),
     ),
+    "hinge_loss, multiclass": (
+        *(losses.CategoricalHinge, ONE_HOT, POSITIVE),
+        lambda y, v, sample_weight: sklearn.metrics.hinge_loss(
+            y.argmax(-1), v, labels=range(C), sample_weight=sample_weight
+        ),
+    ),
+    "log_loss, one-hot": (
+        *(losses.CategoricalCrossentropy, ONE_HOT, DISTRIBUTION),
+        lambda y, p, sample_weight: sklearn.metrics.log_loss(
+            y.argmax(-1), p, labels=range(C), sample_weight=sample_weight
+        ),
+    ),
+    "paired_cosine_distances": (
+        *(losses.CosineSimilarity, OTHER, REAL),
+        lambda y, v, sample_weight: np.average(
+            sklearn.metrics.pairwise.paired_cosine_distances(y, v) - 1, weights=sample_weight
+        ),
+    ),
 }
 
 
@@ -227,4 +296,19 @@ SKLEARN: dict[str, tuple[Any, Any, Any, Callable[..., Any]]] = {
 def test_a_weighted_mean_is_that_of_scikit_learn(backend: Backend, float64: None, case: str) -> None:
     cls, y_true, y_pred, reference = SKLEARN[case]
     value = cls(reduction="mean_with_sample_weight")(y_true, y_pred, sample_weight=WEIGHTS)
-    np.testing.assert_allclose(backend.to_numpy(value), reference(y_true, y_pred, sample_weight=WEIGHTS), rtol=1e-9)
+    agree(cls, "scikit-learn", backend.to_numpy(value), reference(y_true, y_pred, sample_weight=WEIGHTS), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters", "reference"),
+    [
+        (losses.dice, {}, sklearn.metrics.f1_score),
+        (losses.tversky, {"alpha": 1.0, "beta": 1.0}, sklearn.metrics.jaccard_score),
+    ],
+)
+def test_losses_of_hard_regions_are_1_minus_the_scores_of_scikit_learn(
+    backend: Backend, float64: None, function: Any, parameters: dict[str, Any], reference: Any
+) -> None:
+    hard = (PROBABILITY > 0.5).astype(float)
+    value = backend.to_numpy(function(BINARY, hard, **parameters))
+    agree(function, "scikit-learn", value, 1 - reference(BINARY.ravel(), hard.ravel()), rtol=1e-12)
