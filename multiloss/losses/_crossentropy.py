@@ -70,6 +70,8 @@ def binary_crossentropy(
     >>> round(float(binary_crossentropy([0.0, 1.0, -1.0], [0.5, 0.5, 0.9], pos_weight=3.0, ignore_class=-1)), 4)
     1.3863
     """
+    if class_weight is None and pos_weight is None and ignore_class is None:  # most calls, and the shortest way
+        return K.mean(K.binary_crossentropy(smooth_yes_or_no(y_true, label_smoothing), y_pred, from_logits), axis)
     return mean_of_elements(
         lambda target, output, positive: weighted_elements(target, output, from_logits, positive),
         *(y_true, y_pred, label_smoothing, axis, class_weight, pos_weight, ignore_class),
@@ -89,7 +91,7 @@ def mean_of_elements(
     """Return the mean over `axis` of `element(target, y_pred, positive)`, of smoothed targets and the weight of positive
     ones (None for 1), with each element weighted by its class.
     """
-    target = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing if label_smoothing else y_true
+    target = smooth_yes_or_no(y_true, label_smoothing)
     if class_weight is None and pos_weight is None and ignore_class is None:
         return K.mean(element(target, y_pred, None), axis)
     counted = None if ignore_class is None else y_true != ignore_class
@@ -117,6 +119,11 @@ def weighted_elements(target: Tensor, output: Tensor, from_logits: bool, positiv
         return linear + (yes + no) * K.log1p(K.exp(-K.abs(output)))
     p = K.clip(output, EPSILON, 1.0 - EPSILON)
     return -(yes * K.log(p) + no * K.log1p(-p))
+
+
+def smooth_yes_or_no(y_true: Tensor, label_smoothing: float) -> Tensor:
+    """Return `y_true * (1 - a) + a / 2`."""
+    return y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing if label_smoothing else y_true
 
 
 def smooth_one_hot(y_true: Tensor, label_smoothing: float, axis: int) -> Tensor:
