@@ -13,13 +13,31 @@ import nox
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "typing", "tests", "pythons", "minimums", "plugin", "parity", "keras", "build"]
+nox.options.sessions = [
+    "lint",
+    "typing",
+    "tests",
+    "pythons",
+    "minimums",
+    "plugin",
+    "parity",
+    "keras",
+    "hosts",
+    "sklearn",
+    "build",
+]
 nox.options.error_on_missing_interpreters = False
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 TEST_GROUP = nox.project.dependency_groups(PYPROJECT, "test")
 LINT_GROUP = nox.project.dependency_groups(PYPROJECT, "lint")
 BACKENDS = ["numpy", "torch", "jax"]
+# Libraries that train models, each with its framework and what it takes to train with it.
+HOSTS = {
+    "lightning": ["torch", "lightning"],
+    "huggingface": ["torch", "transformers", "accelerate"],
+    "jax": ["jax", "optax", "flax", "equinox"],
+}
 # One thread per worker: the machine's cores are busy with pytest-xdist's workers.
 ENV = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 
@@ -60,6 +78,9 @@ def tests(session: nox.Session, backend: str) -> None:
     install_project(session, backend, "cli")
     install(session, *TEST_GROUP)
     run_pytest(session, backend)
+    if backend == "torch" and not session.posargs:  # torch is a host itself
+        session.run("pytest", "tests/integrations/torch", "multiloss/integrations/torch.py", env=ENV)
+        session.run("python", "examples/train_torch.py", env=ENV)
 
 
 @nox.session
@@ -126,6 +147,37 @@ def keras(session: nox.Session, backend: str) -> None:
         *session.posargs,
         env=ENV | {"KERAS_BACKEND": backend, "MULTILOSS_TEST_BACKENDS": backend},
     )
+    if backend != "numpy":  # on which Keras cannot train
+        install(session, "scikit-learn")
+        session.run("python", "examples/train_keras.py", env=ENV | {"KERAS_BACKEND": backend})
+
+
+@nox.session
+def sklearn(session: nox.Session) -> None:
+    """Compare with scikit-learn's functions and scorers, inside its model selection, with no other host installed."""
+    install_project(session, "numpy", "sklearn")
+    install(session, *TEST_GROUP)
+    session.run(
+        "pytest",
+        "tests/integrations/sklearn",
+        "multiloss/integrations/sklearn",
+        *session.posargs,
+        env=ENV | {"MULTILOSS_TEST_BACKENDS": "numpy", "OPENBLAS_NUM_THREADS": "1"},
+    )
+
+
+@nox.session
+@nox.parametrize("host", [*HOSTS])
+def hosts(session: nox.Session, host: str) -> None:
+    """Train inside a library, with no other one installed, and run its example."""
+    backend, *packages = HOSTS[host]
+    install_project(session, backend)
+    install(session, *TEST_GROUP, "scikit-learn", *packages)
+    env = ENV | {"MULTILOSS_TEST_BACKENDS": backend}
+    adapter = Path("multiloss/integrations") / f"{host}.py"
+    modules = [str(adapter)] if adapter.exists() else []
+    session.run("pytest", f"tests/integrations/{host}", *modules, *session.posargs, env=env)
+    session.run("python", f"examples/train_{host}.py", env=env)
 
 
 @nox.session
