@@ -513,5 +513,7 @@ def publish(spec: LossSpec) -> Any:
         checked = spec.labels_checked(backend, y_true, y_pred, None, None, spec.join(operands, static))
         return backend.run(spec.samples, y_true, y_pred, *operands, checked=checked, **static)
 
+    # A code object of its own: torch.compile counts recompilations by it, and gives up after a few.
+    public.__code__ = public.__code__.replace(co_name=spec.name)
     vars(public)["__multiloss__"] = spec  # what `spec_of` finds
     return public

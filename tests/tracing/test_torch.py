@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from multiloss._registry import load_backend
 from multiloss.testing import assert_close, public_loss_classes
 from tests.contract.facts import CLASSES, FUNCTIONS, SAMPLEWISE, data, function
 
@@ -19,6 +20,7 @@ def compiled(backend):
     from torch._dynamo.testing import CompileCounterWithBackend
 
     torch._dynamo.reset()
+    load_backend("numpy")  # its types become known: each new one would be worth a recompilation
     counter = CompileCounterWithBackend("eager")
 
     def compile_(fn):
@@ -36,6 +38,12 @@ def test_a_function_compiles_to_one_graph(name, compiled, backend, tensor, host)
         y_true, y_pred = (tensor(each) for each in data(name, seed=seed))
         assert_close(host(loss(y_true, y_pred)), host(function(name)(y_true, y_pred)), "float32")
     assert compiled.counter.frame_count == 1
+
+
+def test_many_functions_compile_in_one_process(compiled, tensor):
+    for name in FUNCTIONS[:12]:  # more than torch.compile allows recompilations of one function
+        compiled(function(name))(*(tensor(each) for each in data(name)))
+    assert compiled.counter.frame_count == 12
 
 
 @pytest.mark.parametrize("name", CLASSES)
