@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from multiloss._boundary import arrive
+from multiloss._boundary import arrive, as_floats
 from multiloss._errors import ArgumentError, NotSupportedError, ShapeError
 from multiloss._registry import owner_of
 from multiloss._tree import leaves, unflatten
@@ -191,7 +191,8 @@ def plain(x: Any) -> Any:
 def at_boundary(update_state: Callable[..., Any]) -> Callable[..., Any]:
     """Return an `update_state` whose arguments are tensors of the framework that the batch belongs to.
 
-    The variables join that framework too, and gradients are cut off: as in every metric of multiloss.
+    The variables join that framework too, gradients are cut off, and half precision becomes float32: as in every metric
+    of multiloss.
     """
 
     @functools.wraps(update_state)
@@ -201,7 +202,7 @@ def at_boundary(update_state: Callable[..., Any]) -> Callable[..., Any]:
         held = leaves(self.state)
         backend, tensors = arrive(*held, *(plain(given[at]) for at in places))
         for at, x in zip(places, tensors[len(held) :], strict=True):
-            given[at] = x if x is None or not backend.is_floating(x) else backend.stop_gradient(x)
+            given[at] = x if x is None or not backend.is_floating(x) else backend.stop_gradient(as_floats(x))
         before = self.state
         if self._declared:
             like = [x for x in tensors[len(held) :] if x is not None]

@@ -17,6 +17,7 @@ from multiloss import Objective, constraints, metrics, regularizers
 from multiloss import backend as K
 from multiloss._errors import LabelError
 from multiloss._registry import owner_of, use_backend
+from multiloss.losses import Loss
 from multiloss.testing import public_loss_classes
 from multiloss.utils import to_categorical
 from tests.contract import metric_facts
@@ -197,6 +198,51 @@ def test_the_result_of_a_metric_may_be_asked_for_in_half_precision(name, dtype, 
     result = metric(*given)
     assert backend.dtype(result) == dtype
     close(result, exactly(metric_facts.make(name), *given), ROUNDING[dtype] + 1e-5)
+
+
+WHOLE = [name for name in metric_facts.OPERANDS if not (metric_facts.data(metric_facts.make(name))[0] % 1).any()]
+"""The metrics whose targets are whole numbers."""
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_metrics_take_integers_beside_half_precision(name, backend, tensor):
+    y_true, y_pred = map(tensor, metric_facts.data(metric_facts.make(name)))
+    y_pred = backend.cast(y_pred, HALVES[-1])
+    for targets in (backend.cast(y_true, "int32"), backend.cast(y_true, "float32")):
+        result = metric_facts.make(name)(targets, y_pred)
+        assert backend.dtype(result) == "float32"
+        close(result, exactly(metric_facts.make(name), targets, y_pred), BOUND)
+
+
+class Energy(metrics.Metric):
+    """A metric of a user, in Keras' style."""
+
+    def __init__(self, name="energy"):
+        super().__init__(name=name)
+        self.total = self.add_weight(name="total")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.total.assign_add(K.sum(K.square(y_pred - y_true) * K.expand_dims(sample_weight, -1)))
+
+    def result(self):
+        return self.total.value
+
+
+class Squares(Loss):
+    """A loss of a user."""
+
+    def call(self, y_true, y_pred):
+        return K.sum(K.square(y_pred - y_true), axis=-1)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_custom_losses_and_metrics_see_float32(dtype, backend, tensor, host):
+    y_pred = backend.cast(tensor(np.full((100, 10), 300.0, "float32")), dtype)
+    y_true, weight = y_pred * 0, backend.cast(tensor(np.full(100, 0.5, "float32")), dtype)
+    assert host(Energy()(y_true, y_pred, weight)) == 9e4 * 1000 / 2
+    assert host(Squares()(y_true, y_pred, weight)) == 9e5 / 2
+    assert host(Objective(Squares(), weighted_metrics=[Energy()])(y_true, y_pred, weight)) == 9e5 / 2
+    assert host(metrics.MeanMetricWrapper(Squares().call)(y_true, y_pred, weight)) == 9e5
 
 
 @pytest.mark.parametrize("dtype", HALVES)
