@@ -9,9 +9,11 @@
         def backend(self):
             return multiloss_mine.backend
 
-Needs pytest and NumPy, and the backend's framework.
+Needs pytest and NumPy, and the backend's framework. `check_loss(MyLoss(), y_true, y_pred)` and `check_metric` hold a loss or
+metric of your own to the library's rules, on the active backend.
 """
 
+from multiloss.testing._checks import check_loss, check_metric
 from multiloss.testing._kinks import KinkCase, kink_cases
 from multiloss.testing._losses import (
     PARAMETER_VALUES,
@@ -51,6 +53,8 @@ __all__ = [
     "OperationCase",
     "Tolerance",
     "assert_close",
+    "check_loss",
+    "check_metric",
     "example",
     "kink_cases",
     "loss_cases",
