@@ -164,6 +164,7 @@ def sklearn(session: nox.Session) -> None:
         *session.posargs,
         env=ENV | {"MULTILOSS_TEST_BACKENDS": "numpy", "OPENBLAS_NUM_THREADS": "1"},
     )
+    session.run("python", "examples/sklearn_scoring.py", env=ENV)
 
 
 @nox.session

@@ -292,9 +292,7 @@ def _area(
     return _averaged(K.sum(steps, 0), multi_label, label_weights, dtype)
 
 
-def _averaged(
-    value: Tensor, multi_label: bool, label_weights: tuple[float, ...] | None, dtype: DType | None
-) -> Tensor:
+def _averaged(value: Tensor, multi_label: bool, label_weights: tuple[float, ...] | None, dtype: DType | None) -> Tensor:
     """Return the area, or the average of those of several labels."""
     if multi_label and label_weights is None:
         value = K.mean(value)

@@ -49,5 +49,3 @@ def read_scores(
     kept = (scores, labels > 0, counts, weights)
     scores, positive, counts, weights = kept if by_column else (K.reshape(each, (-1,)) for each in kept)
     return scores, positive, counts, weights
-
-

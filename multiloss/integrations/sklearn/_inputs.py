@@ -82,6 +82,8 @@ def weights_of(sample_weight: Any, size: int) -> Any:
     total = float(K.sum(sample_weight))
     if total == 0 or not np.isfinite(total):
         raise ArgumentError(f"sample_weight sums to {total}. Expected a finite sum other than 0.")
+    if isinstance(sample_weight, np.ndarray):  # whole weights give whole counts
+        return sample_weight.astype(np.float64 if sample_weight.dtype.kind == "f" else np.int64, copy=False)
     return sample_weight
 
 
@@ -100,7 +102,9 @@ def as_real(x: Any, what: str) -> Any:
             try:
                 return x.astype(np.float64)
             except (TypeError, ValueError) as error:
-                raise DTypeError(f"{what} holds objects that are no numbers ({error}). Expected real numbers.") from error
+                raise DTypeError(
+                    f"{what} holds objects that are no numbers ({error}). Expected real numbers."
+                ) from error
         require_numbers(x, what)
         return x.astype(np.float64)
     return x if K.is_floating(x) else K.cast(x, "float32")
@@ -114,6 +118,33 @@ def require_finite(**named: Any) -> None:
     for what, x in named.items():
         if x is not None and K.is_floating(x) and not bool(K.all(K.isfinite(x))):
             raise ArgumentError(f"{what} contains nan or infinity. Expected finite numbers; leave such samples out.")
+
+
+def require_distributions(y_proba: Any) -> None:
+    """Raise ArgumentError unless the rows of (N, classes) sum to 1."""
+    if y_proba.ndim == 2:
+        tolerance = float(np.sqrt(epsilon(y_proba))) + 1e-8
+        if float(K.max(K.abs(K.sum(y_proba, 1) - 1.0))) > tolerance:
+            raise ArgumentError(
+                "The rows of y_proba do not sum to 1. Expected the probabilities of all classes, as predict_proba gives."
+            )
+
+
+_EPSILONS = {"float64": 2.0**-52, "float16": 2.0**-10}
+
+
+def epsilon(x: Any) -> float:
+    """Return the relative precision of a floating dtype."""
+    return _EPSILONS.get(K.dtype(x), 2.0**-23)
+
+
+def weighted_mean(values: Tensor, weights: Any, normalize: bool = True) -> float:
+    """Return the weighted mean over samples, or without `normalize` the weighted sum."""
+    if weights is None:
+        return float(K.mean(values)) if normalize else float(K.sum(values))
+    weights = K.cast(weights, K.dtype(values))
+    total = K.sum(values * weights)
+    return float(total / K.sum(weights)) if normalize else float(total)
 
 
 def on_host(x: Tensor) -> Array:

@@ -54,6 +54,7 @@ def _read(y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike) -> 
             f"y_true has shape {tuple(y_true.shape)} and y_pred has shape {tuple(y_pred.shape)}. "
             "Expected (N,) or (N, outputs) for both."
         )
+    y_true = K.cast(y_true, K.dtype(y_pred))  # they may differ on frameworks
     weights = weights_of(sample_weight, size)
     if weights is not None:
         weights = K.cast(weights, K.dtype(y_pred))
@@ -61,11 +62,11 @@ def _read(y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike) -> 
     return y_true, y_pred, weights
 
 
-def _average(values: Tensor, weights: Tensor) -> Tensor:
+def _average(values: Tensor, weights: Tensor, keepdims: bool = False) -> Tensor:
     """Return the weighted mean over the samples: one number for each output."""
     if weights is None:
-        return K.mean(values, 0)
-    return K.sum(values * weights, 0) / K.sum(weights)
+        return K.mean(values, 0, keepdims)
+    return K.sum(values * weights, 0, keepdims) / K.sum(weights)
 
 
 def _aggregate(errors: Array, multioutput: Any, spread: Array | None = None) -> Any:
@@ -151,9 +152,7 @@ def mean_absolute_percentage_error(
     >>> round(mean_absolute_percentage_error([3, -0.5, 2, 7], [2.5, 0.0, 2, 8]), 4)
     0.3274
     """
-    return _error(
-        lambda y, p: K.abs(y - p) / K.maximum(K.abs(y), EPSILON), y_true, y_pred, sample_weight, multioutput
-    )
+    return _error(lambda y, p: K.abs(y - p) / K.maximum(K.abs(y), EPSILON), y_true, y_pred, sample_weight, multioutput)
 
 
 def mean_squared_log_error(
@@ -208,9 +207,7 @@ def max_error(y_true: TensorLike, y_pred: TensorLike) -> float:
     return value
 
 
-def _explained(
-    wrong: Tensor, spread: Tensor, multioutput: Any, force_finite: bool, inputs: dict[str, Any]
-) -> Any:
+def _explained(wrong: Tensor, spread: Tensor, multioutput: Any, force_finite: bool, inputs: dict[str, Any]) -> Any:
     """Return `1 - wrong / spread`: without spread 1 if nothing is wrong, else 0."""
     wrong, spread = on_host(wrong), on_host(spread)
     if not np.isfinite(wrong).all() or not np.isfinite(spread).all():
@@ -242,7 +239,7 @@ def r2_score(
     if y_true.shape[0] < 2:
         warn_undefined("R^2 score is not well-defined with less than two samples.")
         return float("nan")
-    away = K.square(y_true - _average(y_true, weights))
+    away = K.square(y_true - _average(y_true, weights, True))
     wrong = K.square(y_true - y_pred)
     if weights is not None:
         away, wrong = away * weights, wrong * weights
@@ -267,7 +264,7 @@ def explained_variance_score(
     """
     y_true, y_pred, weights = _read(y_true, y_pred, sample_weight)
     error = y_true - y_pred
-    wrong = _average(K.square(error - _average(error, weights)), weights)
-    away = _average(K.square(y_true - _average(y_true, weights)), weights)
+    wrong = _average(K.square(error - _average(error, weights, True)), weights)
+    away = _average(K.square(y_true - _average(y_true, weights, True)), weights)
     inputs = {"y_true": y_true, "y_pred": y_pred, "sample_weight": weights}
     return _explained(wrong, away, multioutput, force_finite, inputs)
