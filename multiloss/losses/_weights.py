@@ -72,8 +72,9 @@ def product_of(name: str, factors: list[Any]) -> Any:
 
 
 def times(factor: Any, value: Tensor) -> Tensor:
+    """Return a value times a factor; 0 for the number 0, whatever the value is."""
     if plain(factor):
-        return value if factor == 1 else value * factor
+        return value if factor == 1 else value * factor if factor else K.zeros_like(value)
     return value * K.cast(factor, K.dtype(value))
 
 

@@ -10,14 +10,14 @@ from multiloss import regularizers as _regularizers
 from multiloss._boundary import arrive
 from multiloss._errors import ArgumentError, ShapeError
 from multiloss._tree import unflatten
-from multiloss._typing import Tensor
+from multiloss._typing import Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.losses import Loss
 from multiloss.metrics import Mean, Metric
 from multiloss.objective._config import read, write
 from multiloss.objective._outputs import Layout, Output, for_each_output, is_entries, layout_of, separate
 from multiloss.objective._parameters import by_name, check_names, named, penalized, penalty
-from multiloss.objective._resolve import as_loss, concrete
+from multiloss.objective._resolve import as_loss
 from multiloss.objective._settings import (
     as_loss_weight,
     as_mode,
@@ -27,8 +27,8 @@ from multiloss.objective._settings import (
     for_each_entry,
     plain,
 )
-from multiloss.objective._tensors import add, detached
-from multiloss.objective._tracking import Tracked, add_loss, kept, rows, track
+from multiloss.objective._tensors import add, constant, detached
+from multiloss.objective._tracking import LossTracker, Tracked, check_inputs, kept, rows, track, value_and_parts
 
 
 class Objective:
@@ -119,7 +119,7 @@ class Objective:
         )
         self._tracked: list[Tracked] = []
         self._layout: Layout | None = None
-        self._loss_trackers: dict[str, Mean] = {}
+        self._loss_trackers: dict[str, LossTracker] = {}
         self._regularization_tracker = Mean("regularization")
 
     # ── The number that is minimised ────────────────────────────────────────────────────────────────────────
@@ -131,6 +131,7 @@ class Objective:
         sample_weight: Any = None,
         mask: Any = None,
         parameters: Any = None,
+        **inputs: TensorLike,
     ) -> Tensor:
         """Return the total: weighted losses plus regularization, as a scalar.
 
@@ -141,15 +142,17 @@ class Objective:
             mask: True where a sample counts at all; one for all outputs, or a dict or list.
             parameters: tensors by name, nested as you like: `{"dense": {"kernel": w}}` holds "dense/kernel". Needed if
                 there are regularizers, and read by nothing else.
+            **inputs: named inputs of the losses, such as a teacher's logits; each goes to the losses that declare it.
 
         Raises:
+            NamedInputError: for an input that no loss takes, or one that is missing.
             ShapeError: if targets, predictions, weights or mask do not align.
             LabelError: for a class index out of range, where values can be looked at.
             UnknownNameError: for an output or parameter that does not exist, with near matches.
             ArgumentError: if losses and outputs do not fit, or the parameters are missing.
             MixedBackendsError: for tensors of two frameworks.
         """
-        return self.parts(y_true, y_pred, sample_weight, mask, parameters)["loss"]
+        return self.parts(y_true, y_pred, sample_weight, mask, parameters, **inputs)["loss"]
 
     def parts(
         self,
@@ -158,29 +161,29 @@ class Objective:
         sample_weight: Any = None,
         mask: Any = None,
         parameters: Any = None,
+        **inputs: TensorLike,
     ) -> dict[str, Tensor]:
         """Return the total and what it is made of, all differentiable.
 
         Arguments and errors are those of a call.
 
         Returns:
-            "loss": the total. "{output}_loss": the loss of each output, before its weight; "output_loss" if the output
-            has no name. "regularization": the sum of the penalties, if there are regularizers.
+            "loss": the total. "{output}_loss": each output's loss, before its weight; "output_loss" if it has no name.
+            "{output}_loss/{part}": the parts of a `Sum`. "regularization": the sum of the penalties, if there are any.
         """
         batch, layout, tensors = self._arrive(y_true, y_pred, sample_weight, mask, parameters)
-        losses = self._losses(layout, batch)
+        losses = self._losses(layout, batch, inputs)
         weights = self._weights(layout)
         parts: dict[str, Tensor] = {}
         terms: list[Tensor] = []
         for loss, weight, output in zip(losses, weights, batch, strict=True):
             if loss is None:
                 continue
-            value = concrete(loss, output.y_true, output.y_pred)(
-                output.y_true, output.y_pred, output.sample_weight, output.mask
-            )
+            value, within = value_and_parts(loss, output, inputs)
             if value.ndim:
                 raise ShapeError(f"The loss {loss!r} gave shape {tuple(value.shape)}. Expected one number: reduce it.")
             parts[f"{output.name}_loss"] = value
+            parts |= {f"{output.name}_loss/{part}": each for part, each in within.items()}
             terms.append(value if weight is None else weight * value)
         if self._regularizers:
             parts["regularization"] = penalty(self._regularizers, tensors)
@@ -231,6 +234,7 @@ class Objective:
         sample_weight: Any = None,
         mask: Any = None,
         parameters: Any = None,
+        **inputs: TensorLike,
     ) -> None:
         """Take one more batch into the averages of the losses and into all metrics. No gradient is recorded.
 
@@ -238,13 +242,13 @@ class Objective:
         "accuracy" stands for. A batch that raises an error is not taken in anywhere.
         """
         batch, layout, tensors = self._arrive(y_true, y_pred, sample_weight, mask, parameters)
-        losses = self._losses(layout, batch)
+        losses = self._losses(layout, batch, inputs)
         first = self._layout is None
         if self._layout is None:
             self._tracked = track(self._metrics, self._weighted_metrics, losses, batch, layout)
             self._layout = layout
             self._loss_trackers = {
-                output.name: Mean(f"{output.name}_loss")
+                output.name: LossTracker(f"{output.name}_loss", loss)
                 for loss, output in zip(losses, batch, strict=True)
                 if loss is not None
             }
@@ -255,18 +259,18 @@ class Objective:
             )
         restore = kept(self._trackers())
         try:
-            self._update(batch, losses, tensors)
+            self._update(batch, losses, tensors, {name: constant(each) for name, each in inputs.items()})
         except BaseException:
             restore()
             if first:
                 self._tracked, self._layout, self._loss_trackers = [], None, {}
             raise
 
-    def _update(self, batch: list[Output], losses: list[Loss | None], tensors: Mapping[str, Tensor]) -> None:
+    def _update(self, batch: list[Output], losses: list[Loss | None], tensors: Any, inputs: Any) -> None:
         by_output = {output.name: detached(output) for output in batch}
         for loss, output in zip(losses, by_output.values(), strict=True):
             if loss is not None:
-                add_loss(self._loss_trackers[output.name], loss, output)
+                self._loss_trackers[output.name].update(loss, output, inputs)
         if self._regularizers:
             constants = {name: K.stop_gradient(each) for name, each in tensors.items()}
             value = penalty(self._regularizers, constants)
@@ -275,12 +279,14 @@ class Objective:
             tracked.update(by_output[tracked.output])
 
     def _trackers(self) -> list[Metric]:
-        return [self._regularization_tracker, *self._loss_trackers.values(), *self.metrics.values()]
+        of_losses = [mean for tracker in self._loss_trackers.values() for mean in tracker.means]
+        return [self._regularization_tracker, *of_losses, *self.metrics.values()]
 
     def results(self) -> dict[str, Tensor]:
         """Return the averages over all batches since the last `reset()`, under Keras 3's names.
 
-        "loss" is the total; with several losses "{output}_loss" is each one before its weight. Then "regularization", if
+        "loss" is the total; with several losses "{output}_loss" is each one before its weight. The parts of a `Sum` follow
+        as "loss/{part}" or "{output}_loss/{part}", before their weights. Then "regularization", if
         there are regularizers, and the metrics, with several outputs as "{output}_{name}": a string keeps its name, a
         second metric of a name gets "_1", a weighted one "weighted_".
 
@@ -296,8 +302,8 @@ class Objective:
         if self._regularizers:
             shown["regularization"] = self._regularization_tracker.result()
             terms.append(shown["regularization"])
-        if len(values) > 1:
-            shown = {f"{name}_loss": value for name, value in values.items()} | shown
+        for name, tracker in reversed(self._loss_trackers.items()):
+            shown = ({f"{name}_loss": values[name]} if len(values) > 1 else {}) | tracker.parts(len(values) > 1) | shown
         total = {"loss": add(terms)} if terms else {}
         return total | shown | {each.key: each.resolved.metric.result() for each in self._tracked}
 
@@ -377,7 +383,7 @@ class Objective:
             batch.append(arrived)
         return batch, layout, dict(zip(named, tensors[len(flat) :], strict=True))
 
-    def _losses(self, layout: Layout, batch: list[Output]) -> list[Loss | None]:
+    def _losses(self, layout: Layout, batch: list[Output], inputs: Mapping[str, TensorLike]) -> list[Loss | None]:
         losses = for_each_output(self._loss, layout, "loss", holds=is_entries, complete=True)
         own_weights = self._weights(layout) if is_entries(self._loss_weights) else [None] * len(losses)
         for name, loss, weight, output in zip(layout.names, losses, own_weights, batch, strict=True):
@@ -387,6 +393,7 @@ class Objective:
                 raise ArgumentError(
                     f"The output {name!r} has the loss {loss!r} and no y_true. Pass its targets, or make its loss None."
                 )
+        check_inputs(losses, inputs)
         return losses
 
     def _weights(self, layout: Layout) -> list[float | None]:

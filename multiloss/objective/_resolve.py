@@ -17,7 +17,7 @@ from multiloss._errors import ArgumentError
 from multiloss._names import snake_case
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
-from multiloss.losses import Loss, LossFunctionWrapper
+from multiloss.losses import Loss, LossFunctionWrapper, Sum
 from multiloss.losses._crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from multiloss.losses._spec import spec_of
 from multiloss.metrics import MeanMetricWrapper, Metric
@@ -127,7 +127,7 @@ def resolve(name: str, loss: Loss | None, y_true: Tensor, y_pred: Tensor) -> Res
     Raises:
         ArgumentError: for the cross-entropy of signed scores.
     """
-    loss = None if loss is None else concrete(loss, y_true, y_pred)
+    loss = None if loss is None else _telling(concrete(loss, y_true, y_pred))
     spec = spec_of(loss.fn) if isinstance(loss, LossFunctionWrapper) else None
     parameters = dict(loss.parameters) if spec is not None and isinstance(loss, LossFunctionWrapper) else {}
     from_logits = bool(parameters.get("from_logits", False))
@@ -160,6 +160,14 @@ def resolve(name: str, loss: Loss | None, y_true: Tensor, y_pred: Tensor) -> Res
     else:
         metric = metrics.CategoricalCrossentropy(name, from_logits=from_logits)
     return Resolved(metric, axis, ignore_class)
+
+
+def _telling(loss: Loss) -> Loss:
+    """Return the part of a sum that knows what its targets are, if one does; any other loss as it is."""
+    if not isinstance(loss, Sum):
+        return loss
+    known = [(each, spec_of(each.fn)) for each in loss._leaves().values() if isinstance(each, LossFunctionWrapper)]
+    return next((each for each, spec in known if spec is not None and spec.target != "real"), loss)
 
 
 def kind_by_shapes(y_true: Tensor, y_pred: Tensor) -> Kind:

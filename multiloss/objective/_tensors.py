@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multiloss._typing import Tensor
+from multiloss._typing import Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.objective._outputs import Output
 
@@ -21,11 +21,12 @@ def add(terms: list[Tensor]) -> Tensor:
 def detached(output: Output) -> Output:
     """Return an output without gradients to record."""
     return output._replace(
-        y_true=None if output.y_true is None else _constant(output.y_true),
-        y_pred=_constant(output.y_pred),
-        sample_weight=None if output.sample_weight is None else _constant(output.sample_weight),
+        y_true=None if output.y_true is None else constant(output.y_true),
+        y_pred=constant(output.y_pred),
+        sample_weight=None if output.sample_weight is None else constant(output.sample_weight),
     )
 
 
-def _constant(x: Tensor) -> Tensor:
-    return K.stop_gradient(x) if K.is_floating(x) else x
+def constant(x: TensorLike) -> TensorLike:
+    """Return a tensor without gradients to record; what is no tensor, as it is."""
+    return K.stop_gradient(x) if hasattr(x, "dtype") and K.is_floating(x) else x

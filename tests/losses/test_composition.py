@@ -137,6 +137,8 @@ def test_a_part_with_weight_0_reaches_neither_value_nor_gradient(backend, tensor
     assert_close(host(value), np.mean(ERROR**2), "float32")
     assert np.isfinite(host(gradient)).all()
     assert np.isnan(host(loss.parts(tensor(Y_TRUE), tensor(Y_PRED))["broken"]))
+    total, weight = loss.partial(tensor(Y_TRUE), tensor(Y_PRED))
+    assert_close(host(total) / host(weight), np.mean(ERROR**2), "float32")
     nothing = losses.Sum({"broken": (broken, 0.0), "fit": (MSE, 0)})
     assert float(host(nothing(tensor(Y_TRUE), tensor(Y_PRED)))) == 0.0
 
