@@ -23,6 +23,7 @@ nox.options.sessions = [
     "parity",
     "keras",
     "hosts",
+    "boosting",
     "sklearn",
     "build",
 ]
@@ -179,6 +180,22 @@ def hosts(session: nox.Session, host: str) -> None:
     modules = [str(adapter)] if adapter.exists() else []
     session.run("pytest", f"tests/integrations/{host}", *modules, *session.posargs, env=env)
     session.run("python", f"examples/train_{host}.py", env=env)
+
+
+# xgboost-cpu is XGBoost without the libraries for GPUs, which are many times its size.
+BOOSTERS = {"xgboost": "xgboost-cpu", "lightgbm": "lightgbm", "catboost": "catboost"}
+
+
+@nox.session
+@nox.parametrize("host", [*BOOSTERS])
+def boosting(session: nox.Session, host: str) -> None:
+    """Train one library of gradient boosting with losses of multiloss, and compare with its own objectives."""
+    install_project(session, "numpy")
+    install(session, *TEST_GROUP, BOOSTERS[host], "scikit-learn")
+    session.run(
+        "pytest", f"tests/integrations/{host}", *session.posargs, env=ENV | {"MULTILOSS_TEST_BACKENDS": "numpy"}
+    )
+    session.run("python", f"examples/train_{host}.py")
 
 
 @nox.session

@@ -53,3 +53,8 @@ def test_ci_runs_the_test_command_of_the_readme():
 
     assert commands[-1].endswith("nox")
     assert commands[-1] in script
+
+
+def test_the_table_of_hosts_links_every_example():
+    linked = re.findall(r"\]\(examples/(\w+\.py)\)", README)
+    assert sorted(linked) == sorted(each.name for each in Path(__file__).parents[1].glob("examples/*.py"))

@@ -114,8 +114,7 @@ def test_the_metric_equals_the_built_in_one(name):
     objective = as_objective(loss)
     fitted = objective.fit(model(objective, loss, 5), x, y, WEIGHTS)
     (ours,) = fitted.get_evals_result()["learn"].values()
-    raw = np.atleast_2d(scores(fitted, x).T)
-    (expected,) = eval_metric(y, raw.tolist(), BUILT_IN[name][1], weight=WEIGHTS)
+    (expected,) = eval_metric(y, scores(fitted, x), BUILT_IN[name][1], weight=WEIGHTS)
     found = np.sqrt(ours[-1]) if name == "values" else ours[-1]
     np.testing.assert_allclose(found, expected, 1e-5)
 
