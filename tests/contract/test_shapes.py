@@ -52,6 +52,27 @@ def test_samples_are_never_broadcast(name, shapes, backend, tensor):
         assert str(shape_pred) in str(caught.value)
 
 
+@pytest.mark.backends("jax")
+@pytest.mark.parametrize("shapes", [REFUSED["(N,) beside (N, N, 1)"], REFUSED["(1, K) beside (N, K)"]])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_samples_are_not_broadcast_under_jit_either(name, shapes, backend, tensor):
+    given = [tensor(np.ones(shape, np.float32)) for shape in shapes]
+    with pytest.raises(_errors.ShapeError) as caught:
+        backend.jit(function(name))(*given)
+    assert all(str(shape) in str(caught.value) for shape in shapes)
+
+
+@pytest.mark.backends("torch")
+def test_samples_are_not_broadcast_in_a_compiled_graph_either(backend, tensor):
+    import torch
+
+    torch.compiler.reset()
+    # Not fullgraph=True, where Dynamo puts an exception of its own in the place of any other.
+    traced = torch.compile(function("mean_squared_error"), backend="eager")
+    with pytest.raises(_errors.ShapeError, match=r"\(1, 3\) and y_pred has shape \(5, 3\)"):
+        traced(tensor(np.ones((1, 3), np.float32)), tensor(np.ones((5, 3), np.float32)))
+
+
 @pytest.mark.parametrize("name", BY_CLASS_INDEX)
 @pytest.mark.parametrize(
     ("shape_true", "shape_pred", "shape"),
