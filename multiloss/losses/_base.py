@@ -19,6 +19,7 @@ from multiloss.dispatch import K
 from multiloss.interface import Backend
 from multiloss.losses._arithmetic import Arithmetic
 from multiloss.losses._inputs import NO_INPUTS, Inputs, of_function, of_method
+from multiloss.losses._parameters import reject_pos_weight
 from multiloss.losses._reduction import (
     Selection,
     keep,
@@ -28,7 +29,7 @@ from multiloss.losses._reduction import (
     select,
     standardize_reduction,
 )
-from multiloss.losses._spec import LossSpec, reject_pos_weight, spec_of
+from multiloss.losses._spec import LossSpec, spec_of
 
 
 class Loss(Arithmetic):

@@ -15,8 +15,9 @@ from multiloss._boundary import align, align_weights, as_floats, normalize_axis,
 from multiloss._errors import ArgumentError
 from multiloss._typing import DType, Tensor
 from multiloss.dispatch import K
+from multiloss.losses._parameters import Domain
 from multiloss.losses._reduction import Selection, partial, select
-from multiloss.losses._spec import Domain, LossSpec, Prediction, Target, publish
+from multiloss.losses._spec import LossSpec, Prediction, Target, publish
 
 P = ParamSpec("P")
 

@@ -25,11 +25,11 @@ from multiloss._boundary import (
     settled,
 )
 from multiloss._errors import ArgumentError
-from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import Backend
-from multiloss.losses._classes import by_class, by_number, standardize
+from multiloss.losses._classes import by_class, standardize
+from multiloss.losses._parameters import ANYTHING, DOMAINS, WEIGHTS, Domain, plain, reject_pos_weight
 from multiloss.losses._reduction import (
     Selection,
     keep,
@@ -55,47 +55,11 @@ Event = Literal["mean", "joint", "element", "ratio", "row"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAN = float("nan")
+_AT_THE_BOUNDARY = ("axis", "class_weight", "ignore_class")
+"""The parameters that act before or after the formula, too."""
 
 
 # ── Facts ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_index(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-Domain = tuple[Callable[[Any], bool], str]
-_ANYTHING: Domain = (lambda value: True, "anything")
-_DOMAINS: Mapping[str, Domain] = {
-    "axis": (lambda value: isinstance(value, int) and not isinstance(value, bool), "an integer"),
-    "from_logits": (lambda value: isinstance(value, bool), "True or False"),
-    "apply_class_balancing": (lambda value: isinstance(value, bool), "True or False"),
-    "label_smoothing": (lambda value: _is_number(value) and 0 <= value <= 1, "a number in [0, 1]"),
-    "delta": (lambda value: _is_number(value) and value > 0, "a positive number"),
-    "gamma": (lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
-    "alpha": (
-        lambda value: _is_number(value) or (isinstance(value, (list, tuple)) and all(map(_is_number, value))),
-        "a number, or one per class",
-    ),
-    "beta": (lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
-    "ignore_class": (lambda value: value is None or (_is_number(value) and value == int(value)), "an integer or None"),
-    "margin": (_is_number, "a number"),
-    "remove_diagonal": (lambda value: isinstance(value, bool), "True or False"),
-    "zero_infinity": (lambda value: isinstance(value, bool), "True or False"),
-    "blank": (_is_index, "an integer of at least 0"),
-    "q": (lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1"),
-    "threshold": (_is_number, "a number"),
-    "from_sorted_ids": (lambda value: isinstance(value, bool), "True or False"),
-}
-"""What the parameters of that name may be, in every loss. Tensors are let through: their values are not looked at."""
-
-_WEIGHTS = ("class_weight", "pos_weight")
-_AT_THE_BOUNDARY = ("axis", "class_weight", "ignore_class")
-"""The parameters that act before or after the formula, too."""
 
 
 class LossSpec:
@@ -128,7 +92,7 @@ class LossSpec:
     What is run is pure and traced, and live as long as the process, so that backends may keep what they compile.
     """
 
-    domains: Mapping[str, Domain] = _DOMAINS
+    domains: Mapping[str, Domain] = DOMAINS
 
     def __init__(
         self,
@@ -190,10 +154,10 @@ class LossSpec:
         for name, value in given.items():
             if isinstance(value, list):
                 given[name] = value = tuple(value)
-            allowed, expected = self.domains.get(name, _ANYTHING)
+            allowed, expected = self.domains.get(name, ANYTHING)
             if hasattr(value, "dtype") or (value is None and self._all[name] is None):
                 continue
-            if name in _WEIGHTS:
+            if name in WEIGHTS:
                 given[name] = standardize(self.name, name, value)
             elif not allowed(value):
                 raise ArgumentError(f"{self.name}: {name}={value!r} is not allowed. Expected {expected}.")
@@ -226,7 +190,7 @@ class LossSpec:
     def config(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return parameters as JSON-able values, without those that Keras has not and that are at their default."""
         return {
-            name: _plain(value)
+            name: plain(value)
             for name, value in parameters.items()
             if name not in self.extras or hasattr(value, "dtype") or value != self.defaults[name]
         }
@@ -293,24 +257,6 @@ class LossSpec:
                 selected = counts if selected is None else selected & counts
         check_labels(labels, shape[at], ignore_class=parameters.get("ignore_class"), selected=selected)
         return True
-
-
-def reject_pos_weight(name: str, given: Mapping[str, Any], taken: Mapping[str, Any]) -> None:
-    """Raise TypeError if a weight of positive labels is given to a loss whose classes exclude each other."""
-    if "pos_weight" in given and "class_weight" in taken and "pos_weight" not in taken:
-        raise TypeError(
-            f"{name} got an unexpected keyword argument 'pos_weight': of classes that exclude each other none is positive. "
-            "Give each class its weight with class_weight=, or use a binary cross-entropy for yes-or-no labels."
-        )
-
-
-def _plain(value: Any) -> Any:
-    """Return a parameter as JSON has it; the classes of a dict stay numbers until JSON makes strings of them."""
-    if hasattr(value, "dtype"):
-        return owner_of(value).to_numpy(value).tolist()
-    if isinstance(value, Mapping):
-        return by_number(value)
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _of_published(module: str, name: str) -> LossSpec:
@@ -514,6 +460,7 @@ def publish(spec: LossSpec) -> Any:
         return backend.run(spec.samples, y_true, y_pred, *operands, checked=checked, **static)
 
     # A code object of its own: torch.compile counts recompilations by it, and gives up after a few.
-    public.__code__ = public.__code__.replace(co_name=spec.name)
+    made: Any = public
+    made.__code__ = made.__code__.replace(co_name=spec.name)
     vars(public)["__multiloss__"] = spec  # what `spec_of` finds
     return public
