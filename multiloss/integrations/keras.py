@@ -37,7 +37,8 @@ What does not work, and why:
   no values to look at. On an accelerator the same holds for torch.
 * "accuracy" and "crossentropy" as names: in `compile` they are Keras' own choice by shapes. Name one, as in
   `as_keras_metric("sparse_categorical_accuracy")`.
-* A loss of several outputs at once, and losses that take further tensors per call: Keras hands a loss one output.
+* A loss of several outputs at once: Keras hands a loss one output. A loss that needs named inputs, such as a teacher's
+  logits: `fit` knows no such tensors; call the loss with them in a `train_step` or `compute_loss` of your own.
 * Keras' TensorFlow and OpenVINO backends: their tensors belong to no backend of multiloss.
 """
 
@@ -55,7 +56,7 @@ from multiloss._registry import available_backends, load_backend, use_backend
 from multiloss._tree import leaves, unflatten
 from multiloss._typing import Tensor, TensorLike
 from multiloss.dispatch import K
-from multiloss.losses import Loss
+from multiloss.losses import Loss, Sum
 from multiloss.metrics import Metric
 from multiloss.objective._resolve import as_loss, as_metric, is_automatic
 
@@ -99,14 +100,16 @@ class KerasLoss(keras.losses.Loss):
         super().__init__(name=loss.name, reduction=loss.reduction, dtype=loss.dtype)
         self.loss = loss
 
-    def __call__(self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike = None) -> Tensor:
-        """Return the reduced loss; errors are those of the loss."""
+    def __call__(
+        self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike = None, **inputs: TensorLike
+    ) -> Tensor:
+        """Return the reduced loss; errors are those of the loss. In a `train_step` of one's own it takes named inputs."""
         y_true, y_pred, mask = _arrive(y_true, y_pred)
         with _host_data_stays():
-            return self.loss(y_true, y_pred, sample_weight, mask)
+            return self.loss(y_true, y_pred, sample_weight, mask, **inputs)
 
     def get_config(self) -> dict[str, Any]:
-        return {"loss": keras.saving.serialize_keras_object(self.loss)}
+        return {"loss": _serialize(self.loss)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> KerasLoss:
@@ -306,9 +309,34 @@ def _host_data_stays() -> contextlib.AbstractContextManager[Any]:
     return use_backend(backend.name) if backend.is_host else contextlib.nullcontext()
 
 
+def _serialize(loss: Loss) -> dict[str, Any]:
+    """Return the config of a loss in Keras' format, under the names that Keras knows it and the parts of a sum by."""
+    config: dict[str, Any] = keras.saving.serialize_keras_object(loss)
+    if isinstance(loss, Sum):
+        parts = config["config"]["parts"]
+        for name, part in loss.losses.items():
+            weights = [
+                keras.saving.serialize_keras_object(given) if callable(given) else written
+                for given, written in zip(loss.weights[name], parts[name]["weights"], strict=True)
+            ]
+            parts[name] = {"loss": _serialize(part), "weights": weights}
+    return config
+
+
 def _deserialize(config: Mapping[str, Any]) -> Any:
     """Return the loss or metric that a config of Keras' format describes, with functions and tensors inside it."""
-    inner = {key: keras.saving.deserialize_keras_object(value) for key, value in config["config"].items()}
+    parts = config["config"].get("parts", {})
+    inner = {
+        key: keras.saving.deserialize_keras_object(value) for key, value in config["config"].items() if key != "parts"
+    }
+    if parts:  # of a sum
+        inner["parts"] = {
+            name: {
+                "loss": _deserialize(part["loss"]),
+                "weights": [keras.saving.deserialize_keras_object(weight) for weight in part["weights"]],
+            }
+            for name, part in parts.items()
+        }
     return keras.saving.deserialize_keras_object({**config, "config": inner})
 
 
