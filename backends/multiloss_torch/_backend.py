@@ -139,6 +139,13 @@ class TorchBackend(Backend):
 
     clip: Any = staticmethod(torch.clamp)
 
+    def add_to_pair(self, high: Tensor, low: Tensor, x: Tensor, /) -> tuple[Tensor, Tensor]:
+        if high.dtype != torch.float32 or high.device.type == "mps":  # which has no float64
+            return super().add_to_pair(high, low, x)
+        total = high.double() + low + x  # a third of the kernels
+        rounded = total.float()
+        return rounded, torch.nan_to_num(total - rounded, 0.0, 0.0, 0.0).float()
+
     # ── Reductions ──────────────────────────────────────────────────────────────────────────────────────────
 
     sum: Any = staticmethod(torch.sum)
@@ -292,16 +299,22 @@ class TorchBackend(Backend):
         return torch.compile(fn)
 
     def run(self, fn: Callable[..., Any], /, *tensors: Tensor, **static: Any) -> Any:
-        with _without_autocast(next(each for each in tensors if each is not None)):
+        device = next(each for each in tensors if each is not None).device.type
+        if not torch.is_autocast_enabled(device):
+            return fn(*tensors, **static)
+        with torch.autocast(device, enabled=False):
             return fn(*tensors, **static)
 
     def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
         y_pred = tensors[1]
+        device = y_pred.device.type
+        if torch.is_autocast_enabled(device):
+            return self.run(fn, *tensors, **static)
         if (
             torch.compiler.is_compiling()
             or y_pred.numel() < _blocks.LARGE
             or y_pred.ndim < 2
-            or y_pred.device.type != "cpu"
+            or device != "cpu"
             or any(type(each) not in self.tensor_types for each in tensors)
             or torch._C._functorch.maybe_current_level() is not None
         ):
