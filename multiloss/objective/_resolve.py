@@ -18,6 +18,7 @@ from multiloss._names import snake_case
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
 from multiloss.losses import Loss, LossFunctionWrapper, Sum
+from multiloss.losses._classes import by_class
 from multiloss.losses._crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from multiloss.losses._spec import spec_of
 from multiloss.metrics import MeanMetricWrapper, Metric
@@ -26,6 +27,7 @@ Kind = Literal["binary", "sparse", "categorical"]
 
 ACCURACY = ("accuracy", "acc")
 CROSSENTROPY = ("crossentropy", "ce")
+_TARGETS: Mapping[Kind, str] = {"binary": "probability", "sparse": "class index", "categorical": "one-hot"}
 
 _CROSSENTROPIES: Mapping[Kind, Loss] = {
     "binary": BinaryCrossentropy(),
@@ -80,6 +82,7 @@ class Resolved(NamedTuple):
     axis: int = -1
     """The one that holds the classes, which accuracies expect last."""
     ignore_class: int | None = None
+    kind: Kind = "sparse"
 
     def prepare(self, y_true: Tensor, y_pred: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the arguments with the classes last and ignored labels masked."""
@@ -88,8 +91,14 @@ class Resolved(NamedTuple):
             y_true = K.moveaxis(y_true, at, -1) if y_true.ndim == y_pred.ndim else y_true
             y_pred = K.moveaxis(y_pred, at, -1)
         if self.ignore_class is not None:
-            labels = K.squeeze(y_true, -1) if y_true.ndim == y_pred.ndim else y_true
-            kept = labels != self.ignore_class
+            if self.kind == "categorical":
+                kept = by_class("one-hot", y_true, y_pred, {"ignore_class": self.ignore_class}).kept
+            elif self.kind == "binary":  # each label by itself
+                y_true, y_pred = match_ranks(y_true, y_pred)
+                kept = y_true != self.ignore_class
+                y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
+            else:
+                kept = (K.squeeze(y_true, -1) if y_true.ndim == y_pred.ndim else y_true) != self.ignore_class
             if mask is not None:
                 mask = align_weights(mask if K.dtype(mask) == "bool" else mask != 0, kept.shape, "mask")
             mask = kept if mask is None else kept & mask
@@ -141,7 +150,7 @@ def resolve(name: str, loss: Loss | None, y_true: Tensor, y_pred: Tensor) -> Res
         elif spec.target == "one-hot" and y_pred.shape and y_pred.shape[parameters.get("axis", -1)] > 1:
             kind = "categorical"
     axis = parameters.get("axis", -1) if kind != "binary" else -1
-    ignore_class = parameters.get("ignore_class") if kind == "sparse" else None
+    ignore_class = parameters.get("ignore_class") if spec is not None and spec.target == _TARGETS[kind] else None
     if name.lower() in CROSSENTROPY and signed:
         raise ArgumentError(
             f"The metric {name!r} beside the loss {loss!r}: a cross-entropy needs probabilities or logits, and these are "
@@ -154,12 +163,13 @@ def resolve(name: str, loss: Loss | None, y_true: Tensor, y_pred: Tensor) -> Res
         else:
             metric = metrics.SparseCategoricalAccuracy(name) if kind == "sparse" else metrics.CategoricalAccuracy(name)
     elif kind == "binary":
-        metric = metrics.BinaryCrossentropy(name, from_logits=from_logits)
+        metric = metrics.BinaryCrossentropy(name, from_logits=from_logits, ignore_class=ignore_class)
+        ignore_class = None
     elif kind == "sparse":
         metric = metrics.SparseCategoricalCrossentropy(name, from_logits=from_logits)
     else:
         metric = metrics.CategoricalCrossentropy(name, from_logits=from_logits)
-    return Resolved(metric, axis, ignore_class)
+    return Resolved(metric, axis, ignore_class, kind)
 
 
 def _telling(loss: Loss) -> Loss:

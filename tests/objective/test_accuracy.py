@@ -76,6 +76,25 @@ def test_accuracy_ignores_what_the_loss_ignores(tensor, shown, column):
     assert shown_again(objective, shown, tensor(y_true), tensor(y_pred), mask) == pytest.approx(1 / 2)
 
 
+@pytest.mark.parametrize("name", ["accuracy", "crossentropy"])
+def test_one_hot_labels_of_an_ignored_class_do_not_count(tensor, shown, name):
+    y_true, y_pred = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [[0.8, 0.1, 0.1]] * 3
+    objective = Objective(losses.CategoricalCrossentropy(ignore_class=2), metrics=[name])
+    found = shown(objective, tensor(y_true), tensor(y_pred))
+    assert found[name] == pytest.approx(0.5 if name == "accuracy" else found["loss"])
+
+
+@pytest.mark.parametrize("name", ["accuracy", "crossentropy"])
+def test_yes_or_no_labels_that_are_ignored_do_not_count(tensor, shown, name):
+    for y_true, y_pred, expected in (
+        ([1.0, -1.0, 0.0], [[0.8], [0.7], [0.9]], 1 / 2),
+        ([[1.0, -1.0, 0.0], [-1.0, -1.0, -1.0]], [[0.8, 0.7, 0.1], [0.9, 0.1, 0.2]], 1.0),
+    ):
+        objective = Objective(losses.BinaryCrossentropy(ignore_class=-1), metrics=[name])
+        found = shown(objective, tensor(y_true), tensor(y_pred))
+        assert found[name] == pytest.approx(expected if name == "accuracy" else found["loss"])
+
+
 def shown_again(objective, shown, y_true, y_pred, mask):
     objective.reset()
     return shown(objective, y_true, y_pred, mask=mask)["accuracy"]
