@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from multiloss import _errors
-from multiloss.testing import PARAMETER_VALUES
-from multiloss.testing._losses import parameter_values
+from multiloss.testing import PARAMETER_VALUES, parameter_values
 from tests.contract.facts import CLASSES, FUNCTIONS, data, function, loss_class, spec
 
 PARAMETERS = [(name, key) for name in FUNCTIONS for key in spec(name).defaults]

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from multiloss import losses
 from multiloss.losses._base import spec_of
-from multiloss.testing import assert_close, public_loss_classes, variants
-from multiloss.testing._losses import parameter_values
+from multiloss.testing import assert_close, parameter_values, public_loss_classes, variants
 from tests.contract.facts import CLASSES, REDUCTIONS, data, function, spec
 
 OPTIONS = [
