@@ -12,6 +12,9 @@ from tests.parity.certificates import KERAS, NO_NUMBERS, PEERS, SPACES, Index, R
 ELSE = {("metrics", "concordancecorrelation", "torchmetrics"): "concordance_divides_by_the_number_of_samples"}
 """What a peer has under the same name and computes in another way: the row of deviations.md."""
 
+ABOUT_OTHERS = ("Arguments, names and configs", "Objectives", "Helpers")
+"""The sections of deviations.md that are not about the numbers of losses and metrics, though they name some."""
+
 DEVIATIONS = Path(__file__).parents[2] / "docs" / "deviations.md"
 
 
@@ -54,15 +57,17 @@ def _cell(found: Mapping[Index, float], row: Row, peer: str) -> str:
 def deviations() -> list[tuple[str, set[tuple[str, str]]]]:
     """Return the anchor of each row of deviations.md, with the losses and metrics that its first cell names as code."""
     known, found = rows(), []
-    spaces = ("losses", "metrics")
+    section, spaces = "", ("losses", "metrics")
     for line in DEVIATIONS.read_text().splitlines():
         if line.startswith("## "):
-            spaces = ("metrics", "losses") if line == "## Metrics" else ("losses", "metrics")
+            section = line.removeprefix("## ")
+            spaces = ("metrics", "losses") if section == "Metrics" else ("losses", "metrics")
         anchor = re.match(r'\| <a id="(\w+)"></a>', line)
         if anchor is None:
             continue
         named = set()
-        for name in re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", line.split(" | ")[0]))):
+        quoted = [] if section.startswith(ABOUT_OTHERS) else re.findall(r"`([^`]+)`", line.split(" | ")[0])
+        for name in re.findall(r"\w+", " ".join(quoted)):
             for space in spaces:
                 index = next((index for index, row in known.items() if index[0] == space and name in row.names), None)
                 if index is not None:
