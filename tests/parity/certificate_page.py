@@ -34,7 +34,8 @@ The session fails if a public name is missing from the tables, or if a compariso
 * All are in float64. Keras computes in float32 by default, and its limit on dtypes is lifted for the comparison.
   **Keras, float32** is Keras as it comes beside multiloss in float32: values of functions, with Keras on NumPy and torch.
 * **torch** is `torch.nn.functional`. It and optax have losses only, torchmetrics has metrics only.
-* **–**: the peer does not have it. **else**: it has something else under the name.
+* **–**: the peer does not have it (under **Keras, float32**: it is compared in float64 alone). **else**: it has something else
+  under the name.
 * **On purpose** leads to the cases in [deviations.md](deviations.md) in which the numbers are meant to differ. Those that concern
   all losses or all metrics are only there.
 
