@@ -47,6 +47,13 @@ def test_a_loss_of_the_users_own_runs_on_every_backend(backend, tensor, host):
     assert host(scope["loss_fn"](tensor([[0.0, 0.0]]), tensor([[1.0, 2.0]]))) == 8.5
 
 
+def test_the_example_of_a_sum_prints_its_comments(capsys):
+    first, second = run(example("from multiloss import backend as K") + example("class Distillation"), capsys)[0:2]
+
+    assert f"print(loss_fn(labels, logits, teacher=teacher, step=700))  # {first}" in README
+    assert second == "dict_keys(['loss',"
+
+
 def test_ci_runs_the_test_command_of_the_readme():
     commands = COMMAND.findall(README)
     script = Path(__file__).parents[1].joinpath(".ci", "run").read_text()

@@ -14,7 +14,7 @@ from multiloss._registry import owner_of
 from multiloss._typing import Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.losses._base import Loss, LossFunctionWrapper
-from multiloss.losses._divisors import check_alike
+from multiloss.losses._divisors import check_alike, common_reduction
 from multiloss.losses._inputs import united
 from multiloss.losses._lookup import get, own_config
 from multiloss.losses._reduction import partial, standardize_reduction
@@ -95,7 +95,7 @@ class Sum(Loss):
             )
         given = {_as_name(key): _as_part(key, each) for key, each in parts.items()}
         if reduction == OF_PARTS:
-            reduction = _common_reduction({key: each.loss for key, each in given.items()})
+            reduction = common_reduction({key: each.loss for key, each in given.items()})
         super().__init__(name, reduction, dtype)
         self.losses = {key: _reduced_by(each.loss, self.reduction) for key, each in given.items()}
         self.weights = {key: each.weights for key, each in given.items()}
@@ -138,8 +138,8 @@ class Sum(Loss):
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Return `(total, weight)` for each part, its weight in the sum included.
 
-        The loss of a whole batch is the sum over parts of (the sum of totals / the sum of weights). It is needed where
-        `partial` is refused, because parts divide by different things; see there. With reduction "sum" nothing is divided.
+        The loss of a whole batch is the sum over parts of (the sum of totals / the sum of weights), where parts divide by
+        different things and `partial` is refused. With reduction "sum" nothing is divided.
 
         Raises:
             ArgumentError: with reduction "none", or if a part compares the samples of a batch with each other.
@@ -156,6 +156,12 @@ class Sum(Loss):
                 total, weight = self._of_part(name, loss, call)
                 found[name] = times(product_of(name, call.factors[name]), total), weight
         return found
+
+    def call(self, y_true: Tensor, y_pred: Tensor, *args: Any, **inputs: Any) -> Tensor:
+        """Return one value per sample, for parts that have one: what metrics average."""
+        unreduced = copy.copy(self)
+        unreduced.reduction = "none"
+        return unreduced._run(y_true, y_pred, None, None, parts=False, **inputs)
 
     def _of_part(self, name: str, loss: Loss, call: _Call) -> tuple[Tensor, Tensor]:
         """Return `(total, weight)` of a part."""
@@ -385,13 +391,3 @@ def _reduced_by(loss: Loss, reduction: str) -> Loss:
     loss = copy.copy(loss)
     loss.reduction = reduction
     return loss
-
-
-def _common_reduction(losses: Mapping[str, Loss]) -> str:
-    names = {name: loss.reduction for name, loss in losses.items()}
-    if len(set(names.values())) > 1:
-        raise ArgumentError(
-            f"The parts of Sum have different reductions: {', '.join(f'{key} {each!r}' for key, each in names.items())}. "
-            "Give all of them one, as Sum(..., reduction='sum_over_batch_size')."
-        )
-    return next(iter(names.values()))

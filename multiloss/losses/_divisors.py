@@ -1,4 +1,4 @@
-"""What losses divide by: whether several of them have one `(total, weight)` in common."""
+"""What losses divide by: whether several of them have a reduction, and one `(total, weight)`, in common."""
 
 from __future__ import annotations
 
@@ -18,6 +18,21 @@ class Divisor(NamedTuple):
     """Whether it is one that another loss can have, too."""
     facts: tuple[Any, ...] = ()
     """What it depends on."""
+
+
+def common_reduction(losses: Mapping[str, Loss]) -> str:
+    """Return the reduction that all losses have.
+
+    Raises:
+        ArgumentError: if they have different ones.
+    """
+    names = {name: loss.reduction for name, loss in losses.items()}
+    if len(set(names.values())) > 1:
+        raise ArgumentError(
+            f"The parts of Sum have different reductions: {', '.join(f'{key} {each!r}' for key, each in names.items())}. "
+            "Give all of them one, as Sum(..., reduction='sum_over_batch_size')."
+        )
+    return next(iter(names.values()))
 
 
 def check_alike(losses: Mapping[str, Loss], reduction: str) -> None:

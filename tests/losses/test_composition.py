@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from multiloss import _errors, grad, losses, value_and_grad
+from multiloss import _errors, grad, grad_and_hessian, losses, metrics, value_and_grad
 from multiloss import backend as K
 from multiloss.testing import assert_close
 
@@ -120,6 +120,20 @@ def test_parts_are_reported_before_their_weights(backend, tensor, host):
     wanted = {"loss": 0.5 * mse + 3 * (mae + 2 * mse), "fit": mse, "rest": mae + 2 * mse, "rest/x": mae, "rest/y": mse}
     assert shown == pytest.approx(wanted, rel=1e-5)
     assert next(iter(shown)) == "loss"
+
+
+def test_a_sum_is_a_metric(backend, tensor, host):
+    metric = metrics.MeanMetricWrapper(losses.Sum({"a": (MSE, 0.5), "b": (MSE + MAE, 1.0)}))
+    for at in (slice(0, 3), slice(3, 8)):
+        metric.update_state(tensor(Y_TRUE[at]), tensor(Y_PRED[at]), tensor(WEIGHTS[at]))
+    rows = 1.5 * np.mean(ERROR**2, -1) + np.mean(np.abs(ERROR), -1)
+    assert_close(host(metric.result()), np.average(rows, weights=WEIGHTS), "float32")
+
+
+def test_a_sum_has_a_hessian(backend, tensor, host):
+    gradient, hessian = grad_and_hessian(0.5 * MSE + 3.0 * MSE)(tensor(Y_TRUE), tensor(Y_PRED))
+    assert_close(host(gradient), 7.0 * ERROR / ERROR.size, "float32")
+    assert_close(host(hessian), np.full_like(ERROR, 7.0 / ERROR.size), "float32")
 
 
 def test_equal_names_are_numbered():
