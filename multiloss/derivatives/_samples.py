@@ -56,11 +56,12 @@ def samples_of(
     y_pred: Tensor,
     sample_weight: Tensor,
     mask: Tensor,
+    inputs: Mapping[str, Tensor],
 ) -> Samples:
     """Return the samples of a call of a loss with these parameters."""
     spec, _ = spec_and_parameters(loss)
     if spec is None:
-        return _of_custom(backend, loss, structure, y_true, y_pred, sample_weight, mask)
+        return _of_custom(backend, loss, structure, y_true, y_pred, sample_weight, mask, inputs)
     y_pred = spec.settle_integers(backend, y_pred, loss.dtype, parameters)
     checked = spec.labels_checked(backend, y_true, y_pred, sample_weight, mask, parameters)
     arranged = arrange(spec, y_true, y_pred, sample_weight, mask, checked=checked, dtype=loss.dtype, **parameters)
@@ -100,6 +101,7 @@ def _of_custom(
     y_pred: Tensor,
     sample_weight: Tensor,
     mask: Tensor,
+    inputs: Mapping[str, Tensor],
 ) -> Samples:
     each: Callable[..., Tensor] = with_parameters(loss, reduction="none", dtype=None)
     shape = tuple(y_pred.shape) if structure.axis is None else tuple(y_pred.shape[:-1])
@@ -108,6 +110,6 @@ def _of_custom(
     counts = coefficients(selection, shape, y_pred, loss.reduction)
 
     def values(true: Tensor, pred: Tensor) -> Tensor:
-        return each(true, pred, None, selection.computed)
+        return each(true, pred, None, selection.computed, **inputs)
 
     return Samples(None, {}, structure, y_true, y_pred, values, counts, structure.axis)

@@ -28,10 +28,10 @@ def grad_and_hessian(
 ) -> Callable[..., tuple[Tensor, Tensor]]:
     """Return a function that gives a loss's gradient and Hessian with respect to `y_pred`, for all samples at once.
 
-    It takes what the loss takes, `(y_true, y_pred, sample_weight=None, mask=None)`, as NumPy, torch or JAX tensors, and
-    returns two tensors of that kind. They are derivatives of the reduced loss; with reduction `"none"` and for a function,
-    of the sum of the values, so that each row has the derivatives of its own value, times its weight. The Hessian of a batch
-    is made of one block per sample, and these are returned:
+    It takes what the loss takes, `(y_true, y_pred, sample_weight=None, mask=None)` and named inputs, as NumPy, torch or JAX
+    tensors, and returns two tensors of that kind. They are derivatives of the reduced loss; with reduction `"none"` and for
+    a function, of the sum of the values, so that each row has the derivatives of its own value, times its weight. The
+    Hessian of a batch is made of one block per sample, and these are returned:
 
     | `form` | each entry has a value of its own, as in regression | the classes of a sample share one |
     |---|---|---|
@@ -93,15 +93,24 @@ def grad_and_hessian(
         raise _straight(spec.name)
 
     def differentiated(
-        y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike = None, mask: TensorLike = None
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike = None,
+        mask: TensorLike = None,
+        **inputs: TensorLike,
     ) -> tuple[Tensor, Tensor]:
+        if inputs and spec is not None:
+            found._inputs.check(type(found).__name__, inputs)
         given = (parameters[name] for name in tensors)
-        backend, (true, pred, weight, kept, *arrived) = arrive(y_true, y_pred, sample_weight, mask, *given)
+        backend, (true, pred, weight, kept, *arrived) = arrive(
+            y_true, y_pred, sample_weight, mask, *given, *inputs.values()
+        )
+        named = dict(zip(inputs, arrived[len(tensors) :], strict=True))
         if not backend.differentiable:
             raise NotSupportedError(f"The backend {backend.name!r} cannot differentiate. Use numpy, torch or jax.")
         pred = pred if backend.is_floating(pred) else as_floats(pred)
-        own = {**parameters, **dict(zip(tensors, arrived, strict=True))}
-        return _derivatives(backend, found, own, hessian, form, floor, true, pred, weight, kept)
+        own = {**parameters, **dict(zip(tensors, arrived, strict=False))}
+        return _derivatives(backend, found, own, hessian, form, floor, true, pred, weight, kept, named)
 
     return differentiated
 
@@ -140,11 +149,12 @@ def _derivatives(
     y_pred: Tensor,
     sample_weight: Tensor,
     mask: Tensor,
+    inputs: Mapping[str, Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Return gradient and Hessian, in the dtype of `y_pred`."""
     spec, _ = spec_and_parameters(loss)
-    each = with_parameters(loss, reduction="none")
-    structure = structure_of(loss, y_pred, lambda: each(y_true, y_pred, sample_weight, mask))
+    each: Callable[..., Tensor] = with_parameters(loss, reduction="none")
+    structure = structure_of(loss, y_pred, lambda: each(y_true, y_pred, sample_weight, mask, **inputs))
     axis = structure.axis
     if form == "block" and axis is None:
         raise ArgumentError(
@@ -160,7 +170,7 @@ def _derivatives(
             backend, closed, y_true, settled, sample_weight, mask, checked=checked, **static
         )
     else:
-        samples = samples_of(backend, loss, parameters, structure, y_true, y_pred, sample_weight, mask)
+        samples = samples_of(backend, loss, parameters, structure, y_true, y_pred, sample_weight, mask, inputs)
         gradient, curvature = _CURVATURES[hessian](backend, samples, form)
         counts = samples.counts_of_entries / structure.averaged
         if spec is None and hessian == "exact" and floor is None and _is_straight(backend, gradient, curvature):

@@ -18,6 +18,8 @@ What comes with an objective, because CatBoost leaves it to you:
   which costs some 10 µs per row for cross-entropies of logits and a hundred for other losses; other objectives are asked
   for all rows at once.
 
+Losses with named inputs cannot train here: CatBoost asks for some rows at a time, and does not say which.
+
 CatBoost chooses the learning rate, the number of leaf estimation iterations and the bootstrap by the name of its own
 objectives. With those equal (`learning_rate`, `leaf_estimation_iterations`, `leaf_estimation_method="Newton"`) and the same
 start, a model equals that of RMSE, Logloss, Poisson or MultiClass to 1e-5 after 50 rounds.

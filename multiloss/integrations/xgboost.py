@@ -31,7 +31,7 @@ A squared error, logistic, Poisson or softmax model equals that of the built-in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from multiloss._errors import ArgumentError, BackendNotFoundError
@@ -64,7 +64,12 @@ _MAX_DELTA_STEP = 0.7
 
 
 def as_objective(
-    loss: Any, *, link: str | None = None, hessian: Curvature = "exact", floor: float = FLOOR
+    loss: Any,
+    *,
+    link: str | None = None,
+    hessian: Curvature = "exact",
+    floor: float = FLOOR,
+    inputs: Mapping[str, TensorLike] | None = None,
 ) -> XGBoostObjective:
     """Return a loss as an objective for `xgboost.train(..., obj=)` and for `XGBClassifier(objective=)`.
 
@@ -77,12 +82,14 @@ def as_objective(
             loss of your own. A loss that can be computed from logits is.
         hessian: the curvature: `"exact"`, `"fisher"`, `"gauss_newton"` or `"constant"`; see `multiloss.grad_and_hessian`.
         floor: the least curvature of a sample, before its weight.
+        inputs: the loss's named inputs by name, such as a teacher's scores, with a row for each of the training data.
 
     Raises:
+        NamedInputError: for an input that the loss does not take, or one that is missing.
         NotSupportedError: for `"exact"` if the loss has no second derivative other than 0, such as mean_absolute_error.
         UnknownNameError: for a name that is not known.
     """
-    return XGBoostObjective(loss, link, hessian, floor)
+    return XGBoostObjective(loss, link, hessian, floor, inputs)
 
 
 def as_metric(what: Any, *, link: str | None = None, raw: bool = True, name: str | None = None) -> XGBoostMetric:
@@ -104,9 +111,16 @@ def as_metric(what: Any, *, link: str | None = None, raw: bool = True, name: str
 class XGBoostObjective:
     """What `as_objective` returns."""
 
-    def __init__(self, loss: Any, link: str | None, hessian: Curvature, floor: float) -> None:
-        self._arguments = (loss, link, hessian, floor)
-        self.raw = RawLoss(loss, link, hessian, floor)
+    def __init__(
+        self,
+        loss: Any,
+        link: str | None,
+        hessian: Curvature,
+        floor: float,
+        inputs: Mapping[str, TensorLike] | None = None,
+    ) -> None:
+        self._arguments = (loss, link, hessian, floor, inputs)
+        self.raw = RawLoss(loss, link, hessian, floor, inputs)
         self.__name__ = self.raw.name
 
     def __call__(self, first: Any, second: Any, sample_weight: TensorLike = None) -> tuple[Any, Any]:

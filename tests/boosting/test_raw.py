@@ -216,3 +216,41 @@ def test_what_cannot_work_raises_at_once():
         RawMetric("auc", None, True, None)
     with pytest.raises(_errors.NotSupportedError, match="predicts no probabilities"):
         raw_loss("mse").probabilities(np.zeros((2, 1)))
+
+
+# ── Sums and named inputs ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sum_of_losses_is_of_raw_scores_in_each_part(backend, float64):
+    raw = RNG.normal(size=(40, 1))
+    parts = losses.BinaryCrossentropy(), losses.BinaryFocalCrossentropy(from_logits=True)
+    loss = raw_loss(0.5 * parts[0] + parts[1])
+    assert loss.link.name == "logit"
+    first, second = (raw_loss(each).derivatives(BINARY, raw, WEIGHTS) for each in parts)
+    for found, one, other in zip(loss.derivatives(BINARY, raw, WEIGHTS), first, second, strict=True):
+        np.testing.assert_allclose(found, 0.5 * one + other, 1e-6)
+    (constant,) = best_constant(loss, BINARY, WEIGHTS)
+    assert abs(loss.derivatives(BINARY, np.full((40, 1), constant), WEIGHTS)[0].sum()) < 1e-6
+    with pytest.raises(_errors.ArgumentError, match="different links: identity, logit"):
+        raw_loss(losses.BinaryCrossentropy() + losses.MeanSquaredError())
+
+
+def distilled(y_true, y_pred, *, teacher):
+    return K.mean(K.square(y_pred - 0.5 * y_true - 0.5 * teacher), axis=-1)
+
+
+def test_named_inputs_reach_the_loss(backend, float64):
+    teacher, raw = RNG.normal(50.0, 5.0, 40), RNG.normal(size=(40, 1))
+    loss = RawLoss(distilled, None, "exact", FLOOR, {"teacher": teacher})
+    gradient, hessian = loss.derivatives(REAL, raw, WEIGHTS)
+    np.testing.assert_allclose(gradient, 2 * WEIGHTS[:, None] * (raw - (REAL + teacher)[:, None] / 2), 1e-6)
+    np.testing.assert_allclose(hessian, 2 * WEIGHTS[:, None], 1e-6)
+    (constant,) = best_constant(loss, REAL, WEIGHTS)
+    assert math.isclose(constant, np.average((REAL + teacher) / 2, weights=WEIGHTS), rel_tol=1e-9)
+    logged = RawLoss(distilled, "log", "gauss_newton", FLOOR, {"teacher": teacher})
+    expected = 2 * (np.exp(raw) - (REAL + teacher)[:, None] / 2) * np.exp(raw)
+    np.testing.assert_allclose(logged.derivatives(REAL, raw, None)[0], expected, 1e-6)
+    with pytest.raises(_errors.NamedInputError, match="teacher"):
+        RawLoss(distilled, None, "exact", FLOOR, {})
+    with pytest.raises(_errors.NamedInputError, match="pupil"):
+        RawLoss("mse", None, "exact", FLOOR, {"pupil": teacher})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from multiloss import _errors, grad, grad_and_hessian, losses
 from multiloss import backend as K
-from multiloss import grad, grad_and_hessian, losses
 from multiloss._registry import owner_of
 from multiloss.testing import DIFFERENCES, assert_close
 from tests.derivatives.cases import CURVED, SAMPLEWISE, SPECS, STRAIGHT, VARIANTS, data, loss_of
@@ -225,3 +225,19 @@ def test_labels_out_of_range_are_nan_inside_a_trace(backend, tensor, host, compi
     for each in (gradient, hessian):
         assert np.isfinite(host(each)[0]).all()
         assert np.isnan(host(each)[1]).all()
+
+
+def test_sums_and_named_inputs_have_derivatives(backend, tensor, host, float64):
+    def against(y_true, y_pred, *, teacher):
+        return K.mean(K.square(y_pred - teacher), axis=-1)
+
+    y_true, y_pred, teacher = (np.array(each) for each in ([[0.0], [1.0]], [[0.3], [-2.0]], [[1.0], [2.0]]))
+    loss = 3.0 * losses.BinaryCrossentropy(from_logits=True) + losses.LossFunctionWrapper(against)
+    weights = np.array([1.0, 2.0])
+    found = grad_and_hessian(loss)(tensor(y_true), tensor(y_pred), tensor(weights), teacher=tensor(teacher))
+    p = 1 / (1 + np.exp(-y_pred))
+    w = weights[:, None] / 2
+    np.testing.assert_allclose(host(found[0]), w * (3 * (p - y_true) + 2 * (y_pred - teacher)))
+    np.testing.assert_allclose(host(found[1]), w * (3 * p * (1 - p) + 2))
+    with pytest.raises(_errors.NamedInputError, match="teacher"):
+        grad_and_hessian("mse")(tensor(y_true), tensor(y_pred), teacher=tensor(teacher))

@@ -32,7 +32,8 @@ def best_constant(loss: RawLoss, labels: Any, weight: Any, classes: int = 1) -> 
 
 def _of_one(loss: RawLoss, labels: Any, weight: Any) -> float:
     """Return where the slope of the sum crosses 0, by the Illinois method; exact at once for a squared error."""
-    if ((labels == 0) | (labels == 1)).all() and loss.spec is not None and loss.spec.target in ("probability", "sign"):
+    hard = loss.spec is not None and loss.spec.target in ("probability", "sign") and not loss.inputs
+    if hard and ((labels == 0) | (labels == 1)).all():
         weight = _totals(labels, weight, 2)  # two rows do for all
         labels = 1.0 * K.arange(2, like=labels, dtype="float64")
     labels = labels.reshape(-1, 1)
@@ -89,7 +90,10 @@ def _of_classes(loss: RawLoss, labels: Any, weight: Any, classes: int) -> list[f
     share = totals / totals.sum() if totals.sum() > 0 else totals * 0.0 + 1.0 / classes
     if loss.link.name != "softmax":
         return [0.0] * classes
-    raw = to_host(K.log(K.maximum(share, 1e-15)))
+    logs = to_host(K.log(K.maximum(share, 1e-15)))
+    if loss.inputs:  # of which each row has its own
+        return [float(each) for each in logs - logs.mean()]
+    raw = logs
     rows = 1.0 * K.arange(classes, like=share, dtype="float64")
     stride, before = 1.0, float("inf")
     last, direction = raw, raw * 0.0

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from multiloss._errors import unknown_name
+from multiloss._errors import ArgumentError, unknown_name
 from multiloss._typing import Tensor
 from multiloss.derivatives._shapes import spec_and_parameters
 from multiloss.dispatch import K
-from multiloss.losses import Loss
+from multiloss.losses import Loss, Sum
 
 
 class Link(NamedTuple):
@@ -42,11 +42,20 @@ def link_of(loss: Loss, name: str | None) -> Link:
 
     Raises:
         UnknownNameError: for a name that is not known.
+        ArgumentError: for a sum of losses with different links.
     """
     if name is not None:
         if name not in LINKS:
             raise unknown_name("link", name, LINKS)
         return LINKS[name]
+    if isinstance(loss, Sum):
+        of_parts = {link_of(each, None).name for each in loss.losses.values()}
+        if len(of_parts) > 1:
+            raise ArgumentError(
+                f"The parts of {loss.name!r} predict through different links: {', '.join(sorted(of_parts))}. Say which one "
+                "the raw scores go through: link=..."
+            )
+        return LINKS[of_parts.pop()]
     spec, _ = spec_and_parameters(loss)
     if spec is None:
         return LINKS["identity"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from multiloss._errors import ArgumentError, LabelError, NotSupportedError, ShapeError
@@ -13,7 +13,7 @@ from multiloss.derivatives._shapes import Form, spec_and_parameters, with_parame
 from multiloss.derivatives._transform import Curvature, as_loss
 from multiloss.dispatch import K
 from multiloss.integrations._boosting._link import Link, link_of
-from multiloss.losses import Loss, LossFunctionWrapper, mean_squared_error, poisson
+from multiloss.losses import Loss, LossFunctionWrapper, Sum, mean_squared_error, poisson
 from multiloss.losses._spec import spec_of
 
 FLOOR = 1e-16
@@ -28,23 +28,36 @@ class RawLoss:
         link: its name; by default what the loss predicts decides.
         hessian: as in `grad_and_hessian`.
         floor: the least curvature of a sample.
+        inputs: the loss's named inputs, with a row for each of the training data.
 
     Raises:
+        NamedInputError: for an input that the loss does not take, or one that is missing.
         UnknownNameError: for an unknown name.
         NotSupportedError: for a loss without the curvature that is asked for.
     """
 
-    def __init__(self, loss: Any, link: str | None, hessian: Curvature, floor: float) -> None:
+    def __init__(
+        self,
+        loss: Any,
+        link: str | None,
+        hessian: Curvature,
+        floor: float,
+        inputs: Mapping[str, TensorLike] | None = None,
+    ) -> None:
         found = as_loss(loss)
+        self.inputs = dict(inputs or {})
+        if inputs is not None:
+            found._inputs.check(found.name or type(found).__name__, self.inputs)
         self.loss = with_parameters(found, reduction="sum", dtype=None)
         self.link: Link = link_of(self.loss, link)
         self.hessian = hessian
         self.floor = floor
-        self.spec, self.parameters = spec_and_parameters(self.loss)
+        own, _ = spec_and_parameters(self.loss)
+        self.spec, self.parameters = spec_and_parameters(_first(self.loss))
         self.name = found.name or type(found).__name__
         self.of_raw = _of_raw(self.loss, self.link)
-        self.halved = self.spec is spec_of(mean_squared_error)
-        self.counts = self.spec is spec_of(poisson) and self.link.name == "log"
+        self.halved = own is spec_of(mean_squared_error)
+        self.counts = own is spec_of(poisson) and self.link.name == "log"
         self.several = self.link.name == "softmax" or (self.spec is not None and self.spec.event == "joint")
         self.derive("diagonal")  # raises now, not in the first round
 
@@ -73,7 +86,7 @@ class RawLoss:
         targets = self.targets(labels, raw)
         if weight is not None and self.counts:
             weight = weight.reshape(-1, 1)
-        gradient, curvature = self.derive(form)(targets, raw, weight)
+        gradient, curvature = self.derive(form)(targets, raw, weight, **self.inputs)
         gradient, curvature = to_host(gradient), to_host(curvature)
         return (0.5 * gradient, 0.5 * curvature) if self.halved else (gradient, curvature)
 
@@ -150,8 +163,16 @@ class RawLoss:
         return to_host(K.concatenate([K.sigmoid(-raw), K.sigmoid(raw)], -1))
 
 
+def _first(loss: Loss) -> Loss:
+    """Return the first part of a sum, whose targets are those of all; any other loss as it is."""
+    return _first(next(iter(loss.losses.values()))) if isinstance(loss, Sum) else loss
+
+
 def _of_raw(loss: Loss, link: Link) -> Loss:
     """Return a loss of raw scores: from logits where the loss knows how, else of the inverse link."""
+    if isinstance(loss, Sum):
+        parts = {name: (_of_raw(part, link), *loss.weights[name]) for name, part in loss.losses.items()}
+        return Sum(parts, "sum", loss.name)
     _, parameters = spec_and_parameters(loss)
     if "from_logits" in parameters and link.name in ("logit", "softmax"):
         return with_parameters(loss, from_logits=True) if "from_logits" in vars(loss) else _rebound(loss)
@@ -159,10 +180,12 @@ def _of_raw(loss: Loss, link: Link) -> Loss:
         return loss
     each: Callable[..., Tensor] = with_parameters(loss, reduction="none")
 
-    def composed(y_true: Tensor, raw: Tensor) -> Tensor:
-        return each(y_true, link.inverse(raw))
+    def composed(y_true: Tensor, raw: Tensor, **inputs: Tensor) -> Tensor:
+        return each(y_true, link.inverse(raw), **inputs)
 
-    return LossFunctionWrapper(composed, reduction="sum", name=loss.name)
+    wrapped = LossFunctionWrapper(composed, reduction="sum", name=loss.name)
+    object.__setattr__(wrapped, "_inputs", loss._inputs)
+    return wrapped
 
 
 def _rebound(loss: Loss) -> Loss:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightgbm
@@ -20,7 +20,12 @@ _POISSON_MAX_DELTA_STEP = 0.7
 
 
 def as_objective(
-    loss: Any, *, link: str | None = None, hessian: Curvature = "exact", floor: float = FLOOR
+    loss: Any,
+    *,
+    link: str | None = None,
+    hessian: Curvature = "exact",
+    floor: float = FLOOR,
+    inputs: Mapping[str, TensorLike] | None = None,
 ) -> LightGBMObjective:
     """Return a loss as an objective for LightGBM: use its `train`, or pass it as `objective=`.
 
@@ -33,20 +38,29 @@ def as_objective(
             loss of your own. A loss that can be computed from logits is.
         hessian: the curvature: `"exact"`, `"fisher"`, `"gauss_newton"` or `"constant"`; see `multiloss.grad_and_hessian`.
         floor: the least curvature of a sample, before its weight.
+        inputs: the loss's named inputs by name, such as a teacher's scores, with a row for each of the training data.
 
     Raises:
+        NamedInputError: for an input that the loss does not take, or one that is missing.
         NotSupportedError: for `"exact"` if the loss has no second derivative other than 0, such as mean_absolute_error.
         UnknownNameError: for a name that is not known.
     """
-    return LightGBMObjective(loss, link, hessian, floor)
+    return LightGBMObjective(loss, link, hessian, floor, inputs)
 
 
 class LightGBMObjective:
     """What `as_objective` returns."""
 
-    def __init__(self, loss: Any, link: str | None, hessian: Curvature, floor: float) -> None:
-        self._arguments = (loss, link, hessian, floor)
-        self.raw = RawLoss(loss, link, hessian, floor)
+    def __init__(
+        self,
+        loss: Any,
+        link: str | None,
+        hessian: Curvature,
+        floor: float,
+        inputs: Mapping[str, TensorLike] | None = None,
+    ) -> None:
+        self._arguments = (loss, link, hessian, floor, inputs)
+        self.raw = RawLoss(loss, link, hessian, floor, inputs)
         self.__name__ = self.raw.name
         self.constant: list[float] = []
         """The raw scores that the last training started from, one for each class."""
