@@ -16,7 +16,7 @@ from multiloss import losses
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
 from multiloss.interface import EPSILON
-from multiloss.losses._crossentropy import smooth_one_hot
+from multiloss.losses._classes import smooth_one_hot
 from multiloss.losses._spec import LossSpec, spec_of
 
 

@@ -13,7 +13,7 @@ found here is what a weighted mean divides by.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from multiloss._boundary import normalize_axis
 from multiloss._errors import ArgumentError
 from multiloss._typing import PerClass, Tensor
 from multiloss.dispatch import K
+from multiloss.interface import EPSILON
 
 # ── Numbers, before a call ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -190,3 +191,81 @@ def _column(y_true: Tensor, index: int, axis: int) -> Tensor:
         )
     at = normalize_axis(axis, y_true.ndim)
     return y_true[(*(slice(None),) * at, int(index), ...)]
+
+
+# ── Within a formula ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def mean_of_elements(
+    element: Callable[[Tensor, Tensor, Tensor], Tensor],
+    y_true: Tensor,
+    y_pred: Tensor,
+    label_smoothing: float,
+    axis: int,
+    class_weight: PerClass,
+    pos_weight: PerClass,
+    ignore_class: int | None,
+) -> Tensor:
+    """Return the mean over `axis` of `element(target, y_pred, positive)`, of smoothed targets and the weight of positive
+    ones (None for 1), with each element weighted by its class.
+    """
+    target = smooth_yes_or_no(y_true, label_smoothing)
+    if class_weight is None and pos_weight is None and ignore_class is None:
+        return K.mean(element(target, y_pred, None), axis)
+    counted = None if ignore_class is None else y_true != ignore_class
+    weight = None if class_weight is None else of_elements(y_true, class_weight)
+    positive = None if pos_weight is None else of_last_axis(pos_weight, y_pred, "pos_weight")
+    # Select before the mathematics: what has no weight reaches neither value nor gradient, whatever it contains.
+    computed = K.ones_like(y_true, "bool") if counted is None else counted
+    if weight is not None:
+        computed = computed & (weight != 0)
+        weight = K.where(computed, weight, 0.0)
+    if positive is not None:
+        computed = computed & (target * positive + (1.0 - target) != 0)
+    values = element(K.where(computed, target, 1.0), K.where(computed, y_pred, 1.0), positive)
+    values = K.where(computed, values if weight is None else values * weight, 0.0)
+    return mean_of_counted(values, counted, axis)
+
+
+def weighted_elements(target: Tensor, output: Tensor, from_logits: bool, positive: Tensor) -> Tensor:
+    """Return the binary cross-entropy of each element, with its first term times `positive` (None for 1)."""
+    if positive is None:
+        return K.binary_crossentropy(target, output, from_logits)
+    yes, no = target * positive, 1.0 - target
+    if from_logits:
+        linear = K.multiply_no_nan(no, K.maximum(output, 0.0)) + K.multiply_no_nan(yes, K.maximum(-output, 0.0))
+        return linear + (yes + no) * K.log1p(K.exp(-K.abs(output)))
+    p = K.clip(output, EPSILON, 1.0 - EPSILON)
+    return -(yes * K.log(p) + no * K.log1p(-p))
+
+
+def smooth_yes_or_no(y_true: Tensor, label_smoothing: float) -> Tensor:
+    """Return `y_true * (1 - a) + a / 2`."""
+    return y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing if label_smoothing else y_true
+
+
+def smooth_one_hot(y_true: Tensor, label_smoothing: float, axis: int) -> Tensor:
+    """Return `y_true * (1 - a) + a / C` over the C classes of `axis`."""
+    return y_true * (1.0 - label_smoothing) + label_smoothing / y_true.shape[axis] if label_smoothing else y_true
+
+
+def weigh(values: Tensor, class_weight: PerClass, axis: int) -> Tensor:
+    """Return values of classes on `axis`, each multiplied by the weight of its class. Weight 0 makes 0 of infinity, too."""
+    if class_weight is None:
+        return values
+    weights = as_vector(class_weight, values.shape[axis], "class_weight", values)
+    return K.multiply_no_nan(along(weights, axis, values.ndim), values)
+
+
+def weigh_chosen(values: Tensor, y_true: Tensor, y_pred: Tensor, class_weight: PerClass, axis: int) -> Tensor:
+    """Return values of samples, each multiplied by the weight of its class."""
+    if class_weight is None:
+        return values
+    return values * of_labels(as_vector(class_weight, y_pred.shape[axis], "class_weight", values), y_true)
+
+
+def smooth_chosen(values: Tensor, y_true: Tensor, label_smoothing: float, axis: int) -> Tensor:
+    """Return `sum(t * values)` over the classes of `axis`, where `t` are the smoothed labels, without making them."""
+    chosen = K.squeeze(K.take_along_axis(values, K.expand_dims(y_true, axis), axis), axis)
+    spread = label_smoothing * K.mean(values, axis)
+    return spread if label_smoothing == 1 else (1.0 - label_smoothing) * chosen + spread

@@ -10,9 +10,11 @@ from typing import Any
 from multiloss._typing import PerClass, Tensor
 from multiloss.dispatch import K
 from multiloss.losses._base import LossFunctionWrapper
-from multiloss.losses._classes import along, as_vector, of_labels
-from multiloss.losses._crossentropy import (
+from multiloss.losses._classes import (
+    along,
+    as_vector,
     mean_of_elements,
+    of_labels,
     smooth_chosen,
     smooth_one_hot,
     weigh,
