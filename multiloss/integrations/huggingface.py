@@ -19,6 +19,7 @@ from typing import Any
 
 from multiloss._errors import ArgumentError
 from multiloss._typing import Tensor
+from multiloss.dispatch import K
 from multiloss.integrations.torch import LossModule, as_module
 
 __all__ = ["ComputeLoss", "as_compute_loss_func"]
@@ -61,9 +62,9 @@ class ComputeLoss:
         value = self.module(predictions, labels, **inputs)
         if num_items_in_batch is None or self.module.loss.reduction == "sum":
             return value
-        if hasattr(num_items_in_batch, "reshape"):  # with several devices there is one, the same, for each
-            num_items_in_batch = num_items_in_batch.reshape(-1)[0]
-        return value * ((labels != IGNORED).sum() / num_items_in_batch)
+        items = K.reshape(K.asarray(num_items_in_batch, like=value), (-1,))[0]  # one, the same, for each device
+        counted = K.cast(K.sum(labels != IGNORED), K.dtype(value))
+        return value * K.divide_no_nan(counted, K.cast(items, K.dtype(value)))
 
     def _taken(self, outputs: Any) -> tuple[Tensor, dict[str, Any]]:
         """Return the predictions and the named inputs."""

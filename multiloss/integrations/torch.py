@@ -193,7 +193,7 @@ def _check_order(input: Tensor, target: TensorLike) -> None:
         return
     raise ArgumentError(
         f"The arguments seem to be swapped: {clue}. Expected (input, target), predictions first, as torch's own losses; "
-        "(y_true, y_pred) is the order of the losses themselves."
+        "(y_true, y_pred) is the order of the losses themselves. If it is meant, call the loss itself: module.loss(...)."
     )
 
 

@@ -164,10 +164,11 @@ def test_evaluation_reports_the_mean(tmp_path):
     assert shown == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_a_batch_without_labels_that_count_adds_nothing():
+@pytest.mark.parametrize("count", [0, 7, torch.tensor(0), torch.tensor(7), torch.full((2, 1), 7)])
+def test_a_batch_without_labels_that_count_adds_nothing(count):
     logits = torch.randn(2, 4, 3, requires_grad=True)
     labels = torch.full((2, 4), IGNORED)
-    value = as_compute_loss_func(HARD)({"logits": logits}, labels, num_items_in_batch=torch.tensor(7))
+    value = as_compute_loss_func(HARD)({"logits": logits}, labels, num_items_in_batch=count)
     value.backward()
     assert value == 0
     assert not logits.grad.any()
