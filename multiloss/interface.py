@@ -210,6 +210,23 @@ class Backend(ABC):
         zero = y == 0
         return self.where(zero, 0.0, x / self.where(zero, 1.0, y))
 
+    def add_to_pair(self, high: Tensor, low: Tensor, x: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Return the pair `high + low + x`, elementwise: the rounded sum, and what rounding took from it.
+
+        The three have one floating dtype, of which the pair has twice the precision (T. J. Dekker, 1971, with D. Knuth's
+        branchless error term). What is lost to an infinite or nan sum is 0.
+        """
+        total, lost = self._exact_sum(high, x)
+        # Normalized again at once: a `low` that was left to grow would lose digits of its own.
+        return self._exact_sum(total, lost + low)
+
+    def _exact_sum(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `a + b`, rounded, and what the rounding lost, exactly."""
+        total = a + b
+        rest = total - a
+        lost = (a - (total - rest)) + (b - rest)
+        return total, self.where(self.isfinite(total), lost, 0.0)  # inf - inf must not make nan of an infinite total
+
     def multiply_no_nan(self, weight: Tensor, x: Tensor, /) -> Tensor:
         """Return `weight * x`, and 0 (with gradient 0) where `weight` is 0, whatever `x` is: 0 times infinity is 0."""
         return weight * self.where((weight == 0) & ~self.isfinite(x), 0.0, x)
@@ -382,12 +399,22 @@ class Backend(ABC):
     def log_softmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
         """Return `x - logsumexp(x)`: log-probabilities from logits."""
         x = self._centred(x, axis)
-        return x - self.log(self.sum(self.exp(x), axis, True))
+        return x - self._log_total(x, axis)
 
     def _centred(self, x: Tensor, axis: Axis) -> Tensor:
         """Return `x` minus its largest element, so that log-probabilities keep their digits however large `x` is."""
         largest = self.stop_gradient(self.max(x, axis, True))
         return x - self.where(self.isfinite(largest), largest, 0.0)
+
+    def _log_total(self, x: Tensor, axis: int) -> Tensor:
+        """Return `log(sum(exp(x)))` of centred `x`, however close to 0 it is.
+
+        The largest terms are 1. One of them is left out of the sum and comes back as the 1 of log1p: next to it the others
+        would lose their digits, and a confident prediction its whole loss. expm1 leaves out the value and keeps the slope.
+        """
+        largest = x == 0
+        others = self.sum(self.where(largest, self.expm1(x), self.exp(x)), axis, True)
+        return self.log1p(others + (self.cast(self.sum(largest, axis, True), self.dtype(x)) - 1.0))
 
     def softmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
         """Return probabilities from logits."""
@@ -437,7 +464,7 @@ class Backend(ABC):
         if from_logits:
             output = self._centred(output, axis)
             chosen = self.take_along_axis(output, index, axis)
-            return self.squeeze(self.log(self.sum(self.exp(output), axis, True)) - chosen, axis)
+            return self.squeeze(self._log_total(output, axis) - chosen, axis)
         q = self.take_along_axis(self.normalized_probabilities(output, axis), index, axis)
         return -self.squeeze(self.log(q), axis)
 

@@ -226,10 +226,12 @@ class AutogradBackend(NumpyBackend):
     # NumPy's overrides trade the derivative for speed; here the formulas of the interface stand.
     _halves = Backend._halves
     clip = Backend.clip
+    add_to_pair = Backend.add_to_pair
     ranked_counts = Backend.ranked_counts
     roc_area = Backend.roc_area
     min = Backend.min
     l2_normalize = Backend.l2_normalize
+    _log_total = Backend._log_total
     binary_crossentropy = Backend.binary_crossentropy
     normalized_probabilities = Backend.normalized_probabilities
 

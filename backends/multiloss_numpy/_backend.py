@@ -108,6 +108,9 @@ class NumpyBackend(Backend):
     def cast(self, x: Tensor, /, dtype: DType) -> Tensor:
         return x.astype(resolve_dtype(dtype), copy=False)
 
+    def is_floating(self, x: Tensor, /) -> bool:
+        return x.dtype.kind == "f" or super().is_floating(x)  # ml_dtypes are of another kind
+
     def has_values(self, x: Tensor, /) -> bool:
         return True
 
@@ -155,6 +158,14 @@ class NumpyBackend(Backend):
         if max_value is not None:
             x = np.minimum(x, max_value)
         return x
+
+    def add_to_pair(self, high: Tensor, low: Tensor, x: Tensor, /) -> tuple[Tensor, Tensor]:
+        if high.dtype != np.float32:
+            return super().add_to_pair(high, low, x)
+        total = np.add(high, low, dtype=np.float64) + x
+        rounded = total.astype(np.float32)
+        lost = (total - rounded).astype(np.float32)
+        return rounded, lost if np.isfinite(rounded).all() else np.where(np.isfinite(rounded), lost, np.float32(0))
 
     # ── Reductions ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -262,6 +273,12 @@ class NumpyBackend(Backend):
         # One product instead of the two guarded ones of the formula; they differ (0 * inf) only at infinite logits.
         result = np.maximum(output, 0.0) - output * target + np.log1p(np.exp(-np.abs(output)))
         return super().binary_crossentropy(target, output, True) if np.isnan(result).any() else result
+
+    def _log_total(self, x: Tensor, axis: int) -> Tensor:
+        terms = np.exp(x)
+        largest = np.argmax(x, axis, keepdims=True)  # of one term: a select over all costs ten times as much
+        np.put_along_axis(terms, largest, np.take_along_axis(terms, largest, axis) - 1.0, axis)
+        return np.log1p(self.sum(terms, axis, True))
 
     def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
         q = output / np.maximum(self.sum(output, axis, True), TINY)

@@ -33,6 +33,8 @@ EXACT = Bound(4, 0, "the rule")
 BOUNDS = {
     ("binary_focal_crossentropy", "logits"): Bound(8, 0, "a power and three factors round too"),
     ("binary_focal_crossentropy", "probabilities"): Bound(8, 0, "a power and three factors round too"),
+    ("categorical_focal_crossentropy", "logits"): Bound(8, 0, "a power and three factors round too"),
+    ("sparse_categorical_focal_crossentropy", "logits"): Bound(8, 0, "a power and three factors round too"),
     **dict.fromkeys(
         [
             (name, "probabilities")
@@ -101,18 +103,8 @@ def evaluated(name, parameters, dtype, tensor, host):
 IDS = [f"{name}-{parameters}" for name, parameters in CASES]
 
 
-LEFT_OF_LOGITS = pytest.mark.xfail(
-    strict=True, reason="near 0 the loss is the difference of a logarithm and a logit; it keeps the digits of 1"
-)
-
-
-def marked(name, parameters):
-    unmet = "categorical" in name and parameters.get("from_logits") and "label_smoothing" not in parameters
-    return pytest.param(name, parameters, marks=LEFT_OF_LOGITS if unmet else ())
-
-
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("name", "parameters"), [marked(*case) for case in CASES], ids=IDS)
+@pytest.mark.parametrize(("name", "parameters"), CASES, ids=IDS)
 def test_a_value_is_right_to_its_last_digits(name, parameters, dtype, backend, tensor, host, float64):
     values, _, expected, _, (y_true, y_pred) = evaluated(name, parameters, dtype, tensor, host)
     ulps, epsilons, _ = BOUNDS.get((name, takes(name, parameters)), EXACT)
