@@ -36,6 +36,9 @@ def arrive(*args: TensorLike) -> tuple[Backend, list[Tensor]]:
         ShapeError: for nested lists of unequal lengths.
         DTypeError: for text, objects and complex numbers.
     """
+    ready = _ready(args)
+    if ready is not None:
+        return ready, list(args)
     backend, device = backend_of(*args)
     like = None
     for x in args:
@@ -45,6 +48,18 @@ def arrive(*args: TensorLike) -> tuple[Backend, list[Tensor]]:
     return backend, [
         x if x is None or isinstance(x, backend.tensor_types) else _convert(backend, x, like, device) for x in args
     ]
+
+
+def _ready(args: tuple[TensorLike, ...]) -> Backend | None:
+    """Return the backend of arguments that are its tensors, or None, already; else None: most calls go no further."""
+    owner = None
+    for x in args:
+        if x is not None:
+            found = _owners.get(type(x))
+            if found is None or (owner is not None and found is not owner):
+                return None
+            owner = found
+    return None if owner is None or (owner.is_host and active().backend is not owner) else owner
 
 
 def _convert(backend: Backend, x: TensorLike, like: Tensor, device: str | None) -> Tensor:

@@ -15,10 +15,16 @@ def leaves(tree: Any) -> list[Any]:
     if tree is None:
         return []
     if isinstance(tree, dict):
-        return [leaf for key in sorted(tree) for leaf in leaves(tree[key])]
-    if isinstance(tree, (list, tuple)):
-        return [leaf for each in tree for leaf in leaves(each)]
-    return [tree]
+        tree = [tree[key] for key in sorted(tree)]
+    elif not isinstance(tree, (list, tuple)):
+        return [tree]
+    found = []
+    for each in tree:
+        if isinstance(each, (dict, list, tuple)):
+            found += leaves(each)
+        elif each is not None:
+            found.append(each)
+    return found
 
 
 def unflatten(tree: Any, new_leaves: Iterable[Any]) -> Any:

@@ -25,6 +25,7 @@ from multiloss.interface import EPSILON
 
 # The operations of the interface, one by one, so that editors and type checkers know them.
 abs = _K.abs
+add_to_pair = _K.add_to_pair
 all = _K.all
 any = _K.any
 arange = _K.arange

@@ -6,6 +6,7 @@ configuration: with x64 off, float64 host data becomes float32, as everywhere in
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,7 +79,7 @@ class JaxBackend(Backend):
         return np.asarray(x)
 
     def dtype(self, x: Tensor, /) -> DType:
-        return str(x.dtype.name)
+        return _dtype_name(x.dtype)
 
     def cast(self, x: Tensor, /, dtype: DType) -> Tensor:
         return x.astype(_resolve_dtype(dtype))
@@ -103,7 +104,10 @@ class JaxBackend(Backend):
     maximum = staticmethod(jnp.maximum)
     minimum = staticmethod(jnp.minimum)
     sigmoid = staticmethod(jax.nn.sigmoid)
-    stop_gradient = staticmethod(jax.lax.stop_gradient)
+
+    def stop_gradient(self, x: Tensor, /) -> Tensor:
+        # Of an array there is no gradient, and the operation would be dispatched all the same.
+        return jax.lax.stop_gradient(x) if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array) else x
 
     def abs(self, x: Tensor, /) -> Tensor:
         # JAX's derivative at 0 is 1.
@@ -243,6 +247,11 @@ class JaxBackend(Backend):
         if any(isinstance(each, jax.Array) for each in static.values()):  # the rest of a trace, or of an eager formula
             return fn(*tensors, **static)
         return self.run(fn, *tensors, **static)
+
+
+@functools.cache
+def _dtype_name(dtype: Any) -> DType:
+    return str(dtype.name)  # NumPy puts the name together each time
 
 
 def _one_device(like: Tensor) -> Any:

@@ -86,6 +86,9 @@ class TorchBackend(Backend):
     def cast(self, x: Tensor, /, dtype: DType) -> Tensor:
         return x.to(_resolve_dtype(dtype))
 
+    def is_floating(self, x: Tensor, /) -> bool:
+        return bool(x.is_floating_point())
+
     def has_values(self, x: Tensor, /) -> bool:
         if torch.compiler.is_compiling() or x.device.type != "cpu":
             return False

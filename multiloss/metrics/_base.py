@@ -138,7 +138,11 @@ class Metric:
 
     def _to_keep(self, state: Any) -> Any:
         """Return a state that is going to be held; it must not end with the trace that it was made in."""
-        if not self._lent and any(owner_of(leaf).ends_with_trace(leaf) for leaf in leaves(state)):
+        if self._lent:
+            return state
+        for leaf in leaves(state):
+            if not owner_of(leaf).ends_with_trace(leaf):
+                continue
             raise NotSupportedError(
                 f"{type(self).__name__} {self.name!r} was updated inside a function that is traced (jax.jit, jax.vmap, "
                 "jax.lax.scan, torch.func), after which nothing is left of its state. Expected update_state and calls "
@@ -150,17 +154,15 @@ class Metric:
     def _arrive(self, args: list[TensorLike]) -> list[Tensor]:
         """Return the arguments as tensors of the framework that holds the state, without gradients."""
         held = leaves(self.state)[:1]
-        if held:
-            try:
-                incoming = backend_of(*held, *args).backend
-            except MixedBackendsError:
-                incoming = backend_of(*args).backend  # raises again if the batch itself is of two frameworks
-            if incoming.name != owner_of(*held).name:
-                raise MixedBackendsError(
-                    f"{type(self).__name__} {self.name!r} has accumulated {owner_of(*held).name} batches, and this one "
-                    f"belongs to {incoming.name}. Call reset_state() between them, or keep one metric for each framework."
-                )
-        backend, arrived = arrive(*held, *args)
+        try:
+            backend, arrived = arrive(*held, *args)
+        except MixedBackendsError:
+            backend = backend_of(*args).backend  # raises again if the batch itself is of two frameworks
+        if held and backend.name != owner_of(*held).name:
+            raise MixedBackendsError(
+                f"{type(self).__name__} {self.name!r} has accumulated {owner_of(*held).name} batches, and this one "
+                f"belongs to {backend.name}. Call reset_state() between them, or keep one metric for each framework."
+            )
         return [
             x if x is None or not backend.is_floating(x) else backend.stop_gradient(x) for x in arrived[len(held) :]
         ]

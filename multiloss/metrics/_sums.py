@@ -1,8 +1,8 @@
 """Sums that lose nothing: two floats for a total, an integer for a count.
 
 A float32 total stops growing at 2^24 ones. Here each total is a pair `(high, low)`: `high` is the rounded sum and `low`
-keeps what rounding took from it (T. J. Dekker, 1971, with D. Knuth's branchless error term), so that a million batches
-add up as if in twice the precision, on frameworks and devices without float64 too.
+keeps what rounding took from it, so that a million batches add up as if in twice the precision, on frameworks and devices
+without float64 too.
 """
 
 from __future__ import annotations
@@ -55,20 +55,9 @@ def zeros(like: Tensor, dtype: DType, shape: Shape = ()) -> Tensor:
 
 def add(high: Tensor, low: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the pair `high + low + x`, elementwise."""
-    total, lost = _exact_sum(high, x)
-    # Normalized again at once: a `low` that was left to grow would lose digits of its own.
-    return _exact_sum(total, lost + low)
+    return K.add_to_pair(high, low, x)
 
 
 def add_pairs(high_a: Tensor, low_a: Tensor, high_b: Tensor, low_b: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum of two pairs."""
-    total, lost = _exact_sum(high_a, high_b)
-    return _exact_sum(total, lost + (low_a + low_b))
-
-
-def _exact_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `a + b`, rounded, and what the rounding lost, exactly."""
-    total = a + b
-    rest = total - a
-    lost = (a - (total - rest)) + (b - rest)
-    return total, K.where(K.isfinite(total), lost, 0.0)  # inf - inf must not make nan of an infinite total
+    return K.add_to_pair(high_a, low_a + low_b, high_b)

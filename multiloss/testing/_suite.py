@@ -15,7 +15,7 @@ from multiloss._registry import owner_of, use_backend
 from multiloss.interface import Backend
 from multiloss.testing._kinks import KinkCase, kink_cases
 from multiloss.testing._losses import LossCase, example, loss_cases, public_loss_classes, public_losses
-from multiloss.testing._operations import OperationCase, operation_cases
+from multiloss.testing._operations import INF, NAN, OperationCase, operation_cases
 from multiloss.testing._tolerance import DIFFERENCES, assert_close
 from multiloss.transforms import value_and_grad
 
@@ -24,7 +24,7 @@ Array = Any
 NOT_TENSOR_OPERATIONS = frozenset(
     {
         *("version", "devices", "asarray", "to_numpy", "dtype", "cast", "has_values", "is_floating"),
-        "ends_with_trace",
+        *("ends_with_trace", "add_to_pair"),
         *("full", "arange", "value_and_grad", "grad_and_hessian_products", "jit", "run", "run_rows"),
     }
 )
@@ -200,6 +200,21 @@ class BackendConformance:
                         strict=True,
                     ):
                         assert_close(one, other, dtype)
+
+    def test_add_to_pair_has_twice_the_precision(self, backend: Backend, dtype: str) -> None:
+        _require(backend, dtype)
+        start = np.array([0.0, 2.0**24, -1.0, INF, NAN], dtype)
+        steps = np.array([0.1, 1.0, 1e-9, 1.0, 1.0], dtype)
+        for pair in (type(backend).add_to_pair, Backend.add_to_pair):
+            high, low, x = (_tensor(backend, each) for each in (start, np.zeros_like(start), steps))
+            with np.errstate(all="ignore"):
+                for _ in range(1000):
+                    high, low = pair(backend, high, low, x)
+            assert backend.dtype(high) == backend.dtype(low) == dtype
+            highs, lows = (backend.to_numpy(each).astype(np.float64) for each in (high, low))
+            expected = start.astype(np.float64) + 1000.0 * steps.astype(np.float64)
+            np.testing.assert_allclose(highs + lows, expected, rtol=1e-12)
+            np.testing.assert_array_equal(lows[3:], 0.0)
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 
