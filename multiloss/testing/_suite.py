@@ -242,6 +242,32 @@ class BackendConformance:
         assert float(backend.to_numpy(value)) == 3.0
         assert backend.to_numpy(gradient).tolist() == [0.0, 0.0]
 
+    def test_hessian_products_are_second_derivatives(self, backend: Backend, dtype: str) -> None:
+        _require_gradients(backend)
+        _require(backend, dtype)
+        x, v = np.array([[1.0, -2.0], [0.5, 0.0]], dtype), np.array([[1.0, 2.0], [-1.0, 3.0]], dtype)
+        vectors = [_tensor(backend, each) for each in (v, np.ones_like(v))]
+
+        def fn(x: Any) -> Any:
+            owner = owner_of(x)
+            return owner.square(owner.sum(owner.square(x)))
+
+        gradient, products = backend.grad_and_hessian_products(fn, _tensor(backend, x), vectors)
+        squares = (x * x).sum()
+        assert_close(backend.to_numpy(gradient), 4 * squares * x, dtype)
+        for each, product in zip((v, np.ones_like(v)), products, strict=True):
+            assert isinstance(product, backend.tensor_types)
+            assert_close(backend.to_numpy(product), 4 * squares * each + 8 * x * (x * each).sum(), dtype)
+        assert backend.grad_and_hessian_products(fn, _tensor(backend, x), [])[1] == []
+
+    def test_hessian_products_of_lines_and_constants_are_zero(self, backend: Backend) -> None:
+        _require_gradients(backend)
+        x, constant = (_tensor(backend, np.array(each, np.float32)) for each in ([1.0, 2.0], 3.0))
+        for fn, slope in ((lambda x: owner_of(x).sum(3.0 * x), 3.0), (lambda x: constant, 0.0)):
+            gradient, (product,) = backend.grad_and_hessian_products(fn, x, [x])
+            assert backend.to_numpy(gradient).tolist() == [slope, slope]
+            assert backend.to_numpy(product).tolist() == [0.0, 0.0]
+
     def test_a_backend_without_gradients_says_so(self, backend: Backend) -> None:
         if backend.differentiable:
             return

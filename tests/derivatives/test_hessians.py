@@ -7,6 +7,7 @@ import pytest
 from multiloss import _errors, grad, grad_and_hessian, losses
 from multiloss import backend as K
 from multiloss._registry import owner_of
+from multiloss.interface import Backend
 from multiloss.testing import DIFFERENCES, assert_close
 from tests.derivatives.cases import CURVED, SAMPLEWISE, SPECS, STRAIGHT, VARIANTS, data, loss_of
 
@@ -241,3 +242,18 @@ def test_sums_and_named_inputs_have_derivatives(backend, tensor, host, float64):
     np.testing.assert_allclose(host(found[1]), w * (3 * p * (1 - p) + 2))
     with pytest.raises(_errors.NamedInputError, match="teacher"):
         grad_and_hessian("mse")(tensor(y_true), tensor(y_pred), teacher=tensor(teacher))
+
+
+@pytest.mark.backends("jax")  # whose value_and_grad can be nested, as the formula of the interface asks
+def test_hessian_products_equal_the_formula_of_the_interface(backend, tensor, host):
+    x, vectors = tensor([1.0, -2.0, 0.5]), [tensor([1.0, 0.0, 2.0]), tensor([0.0, 3.0, 1.0])]
+
+    def fn(x):
+        return K.sum(K.exp(x) * K.sum(K.square(x)))
+
+    found = backend.grad_and_hessian_products(fn, x, vectors)
+    derived = Backend.grad_and_hessian_products(backend, fn, x, vectors)
+    np.testing.assert_allclose(host(found[0]), host(derived[0]), 1e-5)
+    for one, other in zip(found[1], derived[1], strict=True):
+        np.testing.assert_allclose(host(one), host(other), 1e-5)
+    np.testing.assert_allclose(host(Backend.grad_and_hessian_products(backend, fn, x, [])[0]), host(found[0]), 1e-5)
