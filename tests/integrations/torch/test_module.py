@@ -222,15 +222,18 @@ def test_uncertainty_weights_learn_to_balance_two_losses():
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_named_inputs_pass_through(compiled):
+@pytest.mark.parametrize("number", [float, torch.tensor])
+def test_named_inputs_pass_through(compiled, number):
+    torch.compiler.reset()
     criterion = as_module(losses.Sum({"hard": (HARD, ramp), "soft": (Distillation(), 0.7)}))
     assert criterion.named_inputs == ("teacher", "step")
     call = torch.compile(criterion, fullgraph=True, backend="eager") if compiled else criterion
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        value = call(TARGETS, LABELS, teacher=TEACHER, step=torch.tensor(3.0))
-    soft = nn.CrossEntropyLoss()(TARGETS, TEACHER.softmax(-1))
-    torch.testing.assert_close(value, 0.3 * nn.CrossEntropyLoss()(TARGETS, LABELS) + 0.7 * soft)
+        for step in (3.0, 5.0, 8.0):
+            value = call(TARGETS, LABELS, teacher=TEACHER, step=number(step))
+            soft = nn.CrossEntropyLoss()(TARGETS, TEACHER.softmax(-1))
+            torch.testing.assert_close(value, step / 10 * nn.CrossEntropyLoss()(TARGETS, LABELS) + 0.7 * soft)
 
 
 def test_a_variance_is_torchs_gaussian_loss():
