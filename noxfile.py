@@ -33,11 +33,10 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 TEST_GROUP = nox.project.dependency_groups(PYPROJECT, "test")
 LINT_GROUP = nox.project.dependency_groups(PYPROJECT, "lint")
 BACKENDS = ["numpy", "torch", "jax"]
-# Libraries that train models, each with its framework and what it takes to train with it.
+# What trains models of a framework, and what to install for it.
 HOSTS = {
-    "lightning": ["torch", "lightning"],
-    "huggingface": ["torch", "transformers", "accelerate"],
-    "jax": ["jax", "optax", "flax", "equinox"],
+    "torch": {"lightning": ["lightning"], "huggingface": ["transformers", "accelerate"]},
+    "jax": {"jax": ["optax", "flax", "equinox"]},
 }
 # One thread per worker: the machine's cores are busy with pytest-xdist's workers.
 ENV = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
@@ -169,17 +168,19 @@ def sklearn(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("host", [*HOSTS])
-def hosts(session: nox.Session, host: str) -> None:
-    """Train inside a library, with no other one installed, and run its example."""
-    backend, *packages = HOSTS[host]
+@nox.parametrize("backend", [*HOSTS])
+def hosts(session: nox.Session, backend: str) -> None:
+    """Train inside the libraries that train models of a framework, and run their examples; one is installed at a time."""
     install_project(session, backend)
-    install(session, *TEST_GROUP, "scikit-learn", *packages)
+    install(session, *TEST_GROUP, "scikit-learn")
     env = ENV | {"MULTILOSS_TEST_BACKENDS": backend}
-    adapter = Path("multiloss/integrations") / f"{host}.py"
-    modules = [str(adapter)] if adapter.exists() else []
-    session.run("pytest", f"tests/integrations/{host}", *modules, *session.posargs, env=env)
-    session.run("python", f"examples/train_{host}.py", env=env)
+    for host, packages in HOSTS[backend].items():
+        install(session, *packages)
+        adapter = Path("multiloss/integrations") / f"{host}.py"
+        modules = [str(adapter)] if adapter.exists() else []
+        session.run("pytest", f"tests/integrations/{host}", *modules, *session.posargs, env=env)
+        session.run("python", f"examples/train_{host}.py", env=env)
+        session.run("python", "-m", "pip", "uninstall", "--yes", "--quiet", *packages)
 
 
 # xgboost-cpu is XGBoost without the libraries for GPUs, which are many times its size.
