@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -55,6 +55,13 @@ def in_blocks(fn: Callable[..., tuple[Any, ...]], arrays: tuple[Any, ...]) -> tu
         if not each.cancelled():
             each.result()
     return results
+
+
+def in_threads(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """Return what `fn` returns for each of some items, each on a thread of its own."""
+    pending = [_pool(len(items) - 1).submit(contextvars.copy_context().run, fn, each) for each in items[1:]]
+    first = fn(items[0])
+    return [first, *(each.result() for each in pending)]
 
 
 @cache
