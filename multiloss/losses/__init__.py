@@ -5,6 +5,7 @@
     losses.mean_squared_error(y_true, y_pred)                     # one value per sample
     losses.MeanSquaredError()(y_true, y_pred, sample_weight)      # one number
     losses.get("mse")                                             # by any of its names
+    0.5 * losses.Dice() + losses.BinaryFocalCrossentropy()        # a loss made of losses
 
 Every name that Keras 2, tf.keras or Keras 3 accepts for these losses is an attribute here and works in `get`.
 """
