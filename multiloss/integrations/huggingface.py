@@ -7,7 +7,9 @@
 
 The trainer accumulates gradients over several batches before each step, and hands every one of them the number of labels in
 all of them (`num_items_in_batch`; -100 does not count). Each batch then gives its mean, times its share of these labels: their
-sum is the mean over all labels, however unequal the batches are, where the mean of the means is not.
+sum is the mean over all labels, however unequal the batches are, where the mean of the means is not. That is exact for losses
+that are a mean over the labels that count, as those with `ignore_class=-100` are; a ratio of sums, such as the Dice loss, is
+averaged over the batches with these shares.
 
 Named inputs of the loss, such as a teacher's logits or a variance, are taken from the outputs of the model by their names.
 """
