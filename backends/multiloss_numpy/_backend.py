@@ -6,6 +6,7 @@ Reductions go straight to the ufuncs: `np.mean` on a (32, 10) array spends two t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,6 +64,11 @@ def _sum_of_rows(x: Any, keepdims: bool) -> Any:
     return sums[..., None] if keepdims else sums
 
 
+@cache
+def _dtype_name(dtype: np.dtype[Any]) -> DType:
+    return str(dtype.name)  # NumPy puts the name together each time
+
+
 def _count(shape: tuple[int, ...], axis: Axis) -> int:
     """Return how many elements are reduced into one."""
     if axis is None:
@@ -103,7 +109,7 @@ class NumpyBackend(Backend):
         return np.asarray(x)
 
     def dtype(self, x: Tensor, /) -> DType:
-        return str(x.dtype.name)
+        return _dtype_name(x.dtype)
 
     def cast(self, x: Tensor, /, dtype: DType) -> Tensor:
         return x.astype(resolve_dtype(dtype), copy=False)

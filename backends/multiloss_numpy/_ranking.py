@@ -57,17 +57,34 @@ def ranked_counts(scores: Array, positive: Array, counts: Array, weights: Array)
     result = np.zeros((2, size + 1), weights.dtype)
     if not size:
         return result
+    if size >= ROUNDED and not weights.any() and (counts == 1).all() and scores.min() >= 0:
+        keys = _keys((scores.astype(np.float64) + 0.0).view(np.uint64), positive)
+        keys.sort()  # all that is needed is in the keys
+        keys = keys[::-1]
+        new = (keys[1:] ^ keys[:-1]) > 1
+        hits = np.cumsum(keys & np.uint64(1))
+        result[0, 1:], result[1, 1:] = hits, np.arange(1, size + 1) - hits.astype(np.int64)
+        if not new.all():
+            result[:, 1:] = result[:, 1:][:, _last_of_equals(new)]
+        return result
     order = np.argsort(-scores)  # equal scores share their numbers, so their order does not matter
-    scores, positive, counts, weights = scores[order], positive[order], counts[order], weights[order]
-    ends = np.append(np.flatnonzero(scores[1:] != scores[:-1]), size - 1)
-    lengths = np.diff(ends, prepend=-1)
-    weighted = weights.any()
+    scores = scores[order]
+    new = scores[1:] != scores[:-1]
+    last = None if new.all() else _last_of_equals(new)
     for row, chosen in ((0, positive), (1, ~positive)):
-        totals = np.cumsum(np.where(chosen, counts, 0))[ends].astype(weights.dtype)
-        if weighted:
-            totals += np.cumsum(np.where(chosen, weights, 0))[ends]
-        result[row, 1:] = np.repeat(totals, lengths)
+        total = result[row, 1:]
+        total[...] = np.cumsum((counts * chosen)[order])  # of integers, exactly
+        if weights.any():
+            total += np.cumsum(np.where(chosen, weights, 0.0)[order])
+        if last is not None:
+            total[...] = total[last]
     return result
+
+
+def _last_of_equals(new: Array) -> Array:
+    """Return for each score the place of the last one that equals it, given where the next one differs."""
+    ends = np.concatenate([np.flatnonzero(new), [len(new)]])
+    return np.repeat(ends, np.diff(ends, prepend=-1))
 
 
 def _weighted_area(scores: Array, positive: Array, weights: Array) -> float:

@@ -47,10 +47,12 @@ def _read_probabilities(
     require_numbers(y_proba, "y_proba")
     if not K.is_floating(y_proba):
         y_proba = as_real(y_proba, "y_proba")
-    lowest, highest = float(K.min(y_proba)), float(K.max(y_proba))
+    # Of several columns none is above 1 if none is below 0 and rows sum to 1, which is looked at later.
+    lowest, highest = float(K.min(y_proba)), float(K.max(y_proba)) if y_proba.ndim == 1 else 1.0
     if not (lowest >= 0 and highest <= 1):
         raise ArgumentError(
-            f"y_proba holds numbers from {lowest} to {highest}. Expected probabilities in [0, 1], as predict_proba gives."
+            f"y_proba holds numbers from {lowest} to {float(K.max(y_proba))}. "
+            "Expected probabilities in [0, 1], as predict_proba gives."
         )
     columns = 2 if y_proba.ndim == 1 else int(y_proba.shape[1])
     if y_true.ndim == 2 and y_true.shape[1] > 1:  # one column for each class

@@ -65,8 +65,12 @@ def _average_precision(positive: Tensor, scores: Any, weights: Any) -> float:
         warn_undefined("No positive class found in y_true. The average precision is set to 0.0.")
         return 0.0
     seen = hits + false_alarms
-    seen[seen == 0] = 1
-    return float((np.diff(hits) @ (hits / seen)[1:]) / hits[-1])
+    with np.errstate(invalid="ignore"):
+        precision = hits[1:] / seen[1:]
+    gained = hits[1:] - hits[:-1]
+    if not seen[1]:  # samples of weight 0
+        precision[seen[1:] == 0] = 0.0
+    return float(gained @ precision / hits[-1])
 
 
 def _averaged(
@@ -158,6 +162,12 @@ def _is_greater(y_true: Any) -> Tensor:
     return np.asarray(y_true == classes[-1]) if len(classes) == 2 else np.zeros(len(y_true), bool)
 
 
+def _require_label(pos_label: Any, y_true: Any) -> None:
+    classes = classes_of(y_true).tolist()
+    if len(classes) == 2 and pos_label not in classes:
+        raise LabelError(f"pos_label={pos_label!r} is none of the labels {classes}.")
+
+
 def _too_many(y_true: Any) -> LabelError:
     classes = classes_of(y_true)
     return LabelError(
@@ -237,13 +247,13 @@ def average_precision_score(
         hot = indicators(y_true, "y_true")
     else:
         y_true = as_labels(column(y_true, "y_true"), "y_true")
-        classes = classes_of(y_true)
         if y_score.ndim == 1:
-            if len(classes) > 2:
-                raise _too_many(y_true)
-            if len(classes) == 2 and pos_label not in classes.tolist():
-                raise LabelError(f"pos_label={pos_label!r} is none of the labels {classes.tolist()}.")
-            return _average_precision(y_true == pos_label, y_score, weights)
+            greater = _is_greater(y_true)  # raises if there are more than two
+            positive = y_true == pos_label
+            if not bool(K.all(positive == greater)):
+                _require_label(pos_label, y_true)
+            return _average_precision(positive, y_score, weights)
+        classes = classes_of(y_true)
         hot = K.one_hot(index_in(y_true, classes, "y_true"), len(classes), dtype="bool")
     if tuple(hot.shape) != tuple(y_score.shape):
         raise ShapeError(
@@ -307,6 +317,8 @@ def top_k_accuracy_score(
 def _among_highest(index: Any, scores: Any, k: int) -> Tensor:
     index = K.expand_dims(index, -1)
     own = K.take_along_axis(scores, index, -1)
+    better = K.sum(scores > own, -1)
+    if not bool(K.any(K.sum(scores == own, -1) > 1)):
+        return better < k
     classes = K.reshape(K.arange(scores.shape[1], dtype=K.dtype(index), like=index), (1, -1))
-    ahead = (scores > own) | ((scores == own) & (classes > index))
-    return K.sum(ahead, -1) < k
+    return better + K.sum((scores == own) & (classes > index), -1) < k

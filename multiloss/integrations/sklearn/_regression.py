@@ -54,7 +54,8 @@ def _read(y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike) -> 
             f"y_true has shape {tuple(y_true.shape)} and y_pred has shape {tuple(y_pred.shape)}. "
             "Expected (N,) or (N, outputs) for both."
         )
-    y_true = K.cast(y_true, K.dtype(y_pred))  # they may differ on frameworks
+    if y_true.dtype != y_pred.dtype:  # on frameworks
+        y_true = K.cast(y_true, K.dtype(y_pred))
     weights = weights_of(sample_weight, size)
     if weights is not None:
         weights = K.cast(weights, K.dtype(y_pred))
@@ -210,8 +211,10 @@ def max_error(y_true: TensorLike, y_pred: TensorLike) -> float:
 def _explained(wrong: Tensor, spread: Tensor, multioutput: Any, force_finite: bool, inputs: dict[str, Any]) -> Any:
     """Return `1 - wrong / spread`: without spread 1 if nothing is wrong, else 0."""
     wrong, spread = on_host(wrong), on_host(spread)
-    if not np.isfinite(wrong).all() or not np.isfinite(spread).all():
+    if not np.isfinite(wrong + spread).all():
         require_finite(**inputs)
+    if not wrong.ndim and spread:  # one output
+        return _aggregate(1.0 - wrong / spread, multioutput, spread)
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = 1.0 - wrong / spread
     if force_finite:
