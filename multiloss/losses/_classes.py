@@ -233,8 +233,11 @@ def weighted_elements(target: Tensor, output: Tensor, from_logits: bool, positiv
         return K.binary_crossentropy(target, output, from_logits)
     yes, no = target * positive, 1.0 - target
     if from_logits:
-        linear = K.multiply_no_nan(no, K.maximum(output, 0.0)) + K.multiply_no_nan(yes, K.maximum(-output, 0.0))
-        return linear + (yes + no) * K.log1p(K.exp(-K.abs(output)))
+        below = output < 0  # not maximum and abs: their kinks at 0 cancel, but not in second derivatives
+        linear = K.multiply_no_nan(no, K.where(below, 0.0, output)) - K.multiply_no_nan(
+            yes, K.where(below, output, 0.0)
+        )
+        return linear + (yes + no) * K.log1p(K.exp(K.where(below, output, -output)))
     p = K.clip(output, EPSILON, 1.0 - EPSILON)
     return -(yes * K.log(p) + no * K.log1p(-p))
 

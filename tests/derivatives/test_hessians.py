@@ -182,9 +182,10 @@ def test_a_loss_of_ones_own_has_derivatives(backend, tensor, host, float64):
     np.testing.assert_allclose(host(hessian), p * (1 - p))  # at 0, too, where softplus is made of two halves
 
 
+@pytest.mark.parametrize("options", [{}, {"pos_weight": 3.0}], ids=str)
 @pytest.mark.parametrize("name", ["binary_focal_crossentropy", "binary_crossentropy"])
-def test_logits_of_0_are_no_kink(name, backend, tensor, host, float64):
-    loss = loss_of(name, from_logits=True, label_smoothing=0.0)
+def test_logits_of_0_are_no_kink(name, options, backend, tensor, host, float64):
+    loss = loss_of(name, from_logits=True, **options)
     y_true = tensor(np.array([[0.0], [1.0]]))
     at, beside = (grad_and_hessian(loss)(y_true, tensor(np.full((2, 1), x))) for x in (0.0, 1e-9))
     for here, there in zip(at, beside, strict=True):
