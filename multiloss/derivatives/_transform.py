@@ -54,8 +54,8 @@ def grad_and_hessian(
     * `"constant"`: 1 for each prediction, which makes gradient descent of Newton's method.
 
     Closed forms are used where there are some; other losses, your own too, are differentiated twice, which takes K products
-    with a vector for K classes, and memory for K times `y_pred`. The second derivative at a kink is undefined: it is what
-    the derivatives of the operations in `multiloss.backend` give there.
+    with a vector for K classes, and memory for K times `y_pred`; on JAX, call the function inside `jax.jit`. The second
+    derivative at a kink is undefined: it is what the derivatives of the operations in `multiloss.backend` give there.
 
     Args:
         loss: a loss, its name, or a function of `(y_true, y_pred)` over `multiloss.backend` that returns one value per sample.
