@@ -591,3 +591,7 @@ class Backend(ABC):
         of one axis is one row. `static` is what all rows share: hashable, or a tensor that no gradient is taken of.
         """
         return self.run(fn, *tensors, **static)
+
+    def takes_rows(self, y_pred: Tensor, /) -> bool:
+        """Whether predictions are so large that `run_rows` may take them some rows at a time; asked in every call."""
+        return False

@@ -218,7 +218,7 @@ class AutogradBackend(NumpyBackend):
     def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
         boxes = [each for each in tensors if isinstance(each, ArrayBox)]
         nested = len({each._trace for each in boxes}) > 1 or any(isinstance(each._value, ArrayBox) for each in boxes)
-        if nested or tensors[1].size < _blocks.LARGE or tensors[1].ndim < 2:
+        if nested or not self.takes_rows(tensors[1]) or tensors[1].ndim < 2:
             return fn(*tensors, **static)
         boxed = [isinstance(each, ArrayBox) for each in tensors]
         return _rows(fn, static, boxed, [], *tensors)

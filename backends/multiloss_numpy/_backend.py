@@ -316,7 +316,10 @@ class NumpyBackend(Backend):
         return quiet(*tensors, **static)
 
     def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
-        y_pred = tensors[1]
-        if y_pred.size < _blocks.LARGE or y_pred.ndim < 2:
+        if not self.takes_rows(tensors[1]) or tensors[1].ndim < 2:
             return self.run(fn, *tensors, **static)
         return _blocks.in_blocks(lambda *rows: (self.run(fn, *rows, **static),), tensors)[0]
+
+    def takes_rows(self, y_pred: Tensor, /) -> bool:
+        size: int = y_pred.size
+        return size >= _blocks.LARGE

@@ -302,27 +302,24 @@ class TorchBackend(Backend):
         return torch.compile(fn)
 
     def run(self, fn: Callable[..., Any], /, *tensors: Tensor, **static: Any) -> Any:
-        device = next(each for each in tensors if each is not None).device.type
-        if not torch.is_autocast_enabled(device):
+        if not torch._C._is_any_autocast_enabled():  # the public question is about one device, and costs more
             return fn(*tensors, **static)
-        with torch.autocast(device, enabled=False):
+        with _without_autocast(next(each for each in tensors if each is not None)):
             return fn(*tensors, **static)
 
     def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
-        y_pred = tensors[1]
-        device = y_pred.device.type
-        if torch.is_autocast_enabled(device):
-            return self.run(fn, *tensors, **static)
         if (
-            torch.compiler.is_compiling()
-            or y_pred.numel() < _blocks.LARGE
-            or y_pred.ndim < 2
-            or device != "cpu"
+            not self.takes_rows(tensors[1])
+            or tensors[1].ndim < 2
             or any(type(each) not in self.tensor_types for each in tensors)
             or torch._C._functorch.maybe_current_level() is not None
         ):
-            return fn(*tensors, **static)
-        return _blocks.in_blocks(fn, tensors, static)
+            return self.run(fn, *tensors, **static)
+        with _without_autocast(tensors[1]):
+            return _blocks.in_blocks(fn, tensors, static)
+
+    def takes_rows(self, y_pred: Tensor, /) -> bool:
+        return y_pred.numel() >= _blocks.LARGE and y_pred.is_cpu and not torch.compiler.is_compiling()
 
 
 def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:

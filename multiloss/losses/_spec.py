@@ -411,11 +411,17 @@ def _is_vector(spec: LossSpec, y_pred: Tensor, parameters: Mapping[str, Any]) ->
     return y_pred.ndim == 1 and spec.event == "mean" and parameters.get("axis", -1) == -1
 
 
-def _settled(spec: LossSpec, y_true: Tensor, y_pred: Tensor, *, reduction: str, parts: bool, **parameters: Any) -> Any:
+def _settled(
+    spec: LossSpec, y_true: Tensor, y_pred: Tensor, *, reduction: str, parts: bool, by_rows: bool, **parameters: Any
+) -> Any:
     """Do what `_reduced` does, for tensors that need nothing done to them and all count alike."""
     if _is_vector(spec, y_pred, parameters):
         y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
-    values = spec.values(y_true, y_pred, parameters)
+    values = (
+        K.run_rows(spec.formula, y_true, y_pred, **parameters)
+        if by_rows
+        else spec.formula(y_true, y_pred, **parameters)
+    )
     return partial(values, _NO_SELECTION, reduction) if parts else reduce(values, _NO_SELECTION, reduction)
 
 
@@ -453,7 +459,8 @@ def publish(spec: LossSpec) -> Any:
         if spec.direct(operands, static) if static or operands else spec.shortcut:
             owner = settled(y_true, y_pred)
             if owner is not None:
-                return (owner.run_rows if by_rows else owner.run)(formula, y_true, y_pred, **static)
+                run = owner.run_rows if by_rows and owner.takes_rows(y_pred) else owner.run
+                return run(formula, y_true, y_pred, **static)
         backend, (y_true, y_pred, *operands) = arrive(y_true, y_pred, *operands)
         y_pred = spec.settle_integers(backend, y_pred, None, static)
         checked = spec.labels_checked(backend, y_true, y_pred, None, None, spec.join(operands, static))
