@@ -10,6 +10,7 @@ import pytest
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "standard"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "allow"
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # most of the time would go into XLA's compiler
 
 
 def pytest_configure(config: pytest.Config) -> None:

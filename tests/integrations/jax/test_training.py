@@ -84,7 +84,7 @@ def test_training_with_optax_equals_that_with_its_own_loss(train):
 
 def test_an_ensemble_is_trained_by_vmap():
     ensemble = jax.vmap(initial)(jnp.arange(3))
-    trained, values = jax.vmap(lambda parameters: by_scan(ours, parameters))(ensemble)
+    trained, values = jax.jit(jax.vmap(lambda parameters: by_scan(ours, parameters)))(ensemble)
     assert values.shape == (3, 3)
     for member in range(3):
         one = jax.tree.map(lambda leaf, at=member: leaf[at], trained)
@@ -93,7 +93,7 @@ def test_an_ensemble_is_trained_by_vmap():
 
 def test_gradients_per_sample_come_from_vmap():
     logits = X @ initial(1)["w"]
-    close(jax.vmap(jax.grad(ours))(logits, LABELS), jax.vmap(jax.grad(theirs))(logits, LABELS))
+    close(*(jax.jit(jax.vmap(jax.grad(loss)))(logits, LABELS) for loss in (ours, theirs)))
 
 
 def test_weights_and_masks_act_inside_a_jitted_step():
