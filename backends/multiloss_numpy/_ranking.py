@@ -101,15 +101,20 @@ def _weighted_area(scores: Array, positive: Array, weights: Array) -> float:
 
 def _pairs(scores: Array, positive: Array) -> Pairs:
     """Count pairs of float64 scores, rounding them to 31 bits first where that pays."""
-    if len(scores) < ROUNDED or _often_equal(scores):
+    if len(scores) < ROUNDED:
         return _exact_pairs(scores, positive)
     lowest, highest = float(scores.min()), float(scores.max())
+    if lowest >= 0 and _are_narrow(_some(scores)) and _are_narrow(scores):
+        # A float32 that is not negative has 31 bits, and they order as it does.
+        return _in_parts(_keys((scores + 0.0).astype(np.float32).view(np.uint32), positive))[0]
+    if _often_equal(scores):
+        return _exact_pairs(scores, positive)
     scale = (2.0**31 - 1) / (highest - lowest) if highest > lowest else 0.0
     if not 0.0 < scale < np.inf:  # infinite, nan, or all equal
         return _exact_pairs(scores, positive)
     rounded = ((scores - lowest) * scale).astype(np.uint32)  # rounding in each step keeps the order
     if lowest >= 0 and _often_equal(rounded):
-        # Near 0 they differ by factors. A float32 that is not negative has 31 bits, and they order as it does.
+        # Near 0 they differ by factors.
         rounded = (scores + 0.0).astype(np.float32).view(np.uint32)
     pairs, mixed = _in_parts(_keys(rounded, positive))
     if not len(mixed):
@@ -129,7 +134,7 @@ def _in_parts(keys: Array) -> tuple[Pairs, Array]:
     parts = min(num_threads(), 8)
     if parts == 1 or len(keys) < LARGE:
         return _sorted_pairs(keys)
-    some = np.sort(keys[:: len(keys) // 1024]) | keys.dtype.type(1)  # no border runs between the labels of one score
+    some = np.sort(_some(keys)) | keys.dtype.type(1)  # no border runs between the labels of one score
     borders = [None, *(some[len(some) * part // parts] for part in range(1, parts)), None]
 
     def count(borders: tuple[Any, Any]) -> tuple[Pairs, Array]:
@@ -145,9 +150,18 @@ def _in_parts(keys: Array) -> tuple[Pairs, Array]:
     return total, np.concatenate([mixed for _, mixed in counted])
 
 
+def _some(scores: Array) -> Array:
+    return scores[:: max(1, len(scores) // 1024)]
+
+
+def _are_narrow(scores: Array) -> bool:
+    """Whether all are float32 numbers."""
+    return bool((scores.astype(np.float32) == scores).all())
+
+
 def _often_equal(scores: Array) -> bool:
     """Whether so many scores are equal that most would have to be counted again, judged by some."""
-    some = np.sort(scores[:: len(scores) // 1024])
+    some = np.sort(_some(scores))
     return int((some[1:] == some[:-1]).sum()) > len(some) // 32
 
 
@@ -156,10 +170,10 @@ def _exact_pairs(scores: Array, positive: Array) -> Pairs:
     # Without the sign there is room for the label; so negative scores, which fall as their bits rise, go by themselves.
     negative = scores < 0
     if not negative.any():
-        return _sorted_pairs(_keys(bits, positive))[0]
+        return _in_parts(_keys(bits, positive))[0]
     lower, upper = np.flatnonzero(negative), np.flatnonzero(~negative)
-    pairs = _sorted_pairs(_keys(~bits[lower], positive[lower]))[0]
-    return pairs.below(_sorted_pairs(_keys(bits[upper], positive[upper]))[0])
+    pairs = _in_parts(_keys(~bits[lower], positive[lower]))[0]
+    return pairs.below(_in_parts(_keys(bits[upper], positive[upper]))[0])
 
 
 def _keys(integers: Array, positive: Array) -> Array:

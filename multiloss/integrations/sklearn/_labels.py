@@ -109,9 +109,7 @@ def classes_of(*labels: Any) -> Array:
         if width == 1:
             return np.array([lowest])
         if width <= max(SMALL_TABLE, labels[0].shape[0]):
-            found = np.zeros(width, bool)
-            for each in labels:
-                found |= on_host(K.bincount(_from_zero(each, lowest), width)) > 0
+            found = sum(on_host(K.bincount(_from_zero(each, lowest), width)) for each in labels)
             return np.flatnonzero(found) + lowest
     try:
         return np.unique(np.concatenate([on_host(each) for each in labels]))
