@@ -62,8 +62,8 @@ class Sum(Loss):
         dtype: of the result. Default: that of the parts.
 
     Attributes:
-        losses: the loss of each part, by name.
-        weights: the weights of each part, by name, which are multiplied.
+        losses: the loss of each part, by name; `with_losses` returns a sum with others.
+        weights: the weights of each part, by name, which are multiplied; `with_weights` returns a sum with others.
 
     Raises:
         ArgumentError: for something that is no loss or no weight, and for parts with different reductions.
