@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from multiloss._config import num_threads
+
 from multiloss_numpy._blocks import LARGE, in_threads
 
 Array = Any
