@@ -247,16 +247,15 @@ class TorchBackend(Backend):
         if from_logits or target.dtype != output.dtype:
             return super().categorical_crossentropy(target, output, from_logits, axis)
         q = self.normalized_probabilities(output, axis)
-        if output.requires_grad or target.requires_grad:
-            return -torch.linalg.vecdot(target, torch.log(q), dim=axis)
-        return torch.neg_(torch.linalg.vecdot(target, torch.log_(q), dim=axis))
+        if output.requires_grad or target.requires_grad or torch._C._is_any_autocast_enabled():
+            return -torch.sum(target * torch.log(q), axis)
+        return torch.neg_(torch.linalg.vecdot(target, torch.log_(q), dim=axis))  # which autocast would do in half precision
 
     def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
         # torch's derivative of a quotient divides twice where the textbook's squares, so no total is too small for it.
         total = torch.sum(output, axis, True)
-        compiling = torch.compiler.is_compiling()
         # Under torch.func.vmap, clamp_ is done in a loop, of which torch warns.
-        if output.requires_grad or compiling or torch._C._functorch.maybe_current_level() is not None:
+        if output.requires_grad or torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
             return torch.clamp(output / torch.clamp(total, TINY), EPSILON, 1.0 - EPSILON)
         return torch.clamp_(output / torch.clamp_(total, TINY), EPSILON, 1.0 - EPSILON)
 
@@ -308,15 +307,17 @@ class TorchBackend(Backend):
             return fn(*tensors, **static)
 
     def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
+        # Formulas of single rows multiply no matrices, so autocast does not change what they compute.
+        if tensors[1].numel() < _blocks.LARGE:  # most calls
+            return fn(*tensors, **static)
         if (
             not self.takes_rows(tensors[1])
             or tensors[1].ndim < 2
             or any(type(each) not in self.tensor_types for each in tensors)
             or torch._C._functorch.maybe_current_level() is not None
         ):
-            return self.run(fn, *tensors, **static)
-        with _without_autocast(tensors[1]):
-            return _blocks.in_blocks(fn, tensors, static)
+            return fn(*tensors, **static)
+        return _blocks.in_blocks(fn, tensors, static)
 
     def takes_rows(self, y_pred: Tensor, /) -> bool:
         return y_pred.numel() >= _blocks.LARGE and y_pred.is_cpu and not torch.compiler.is_compiling()

@@ -340,9 +340,8 @@ class LossFunctionWrapper(Loss):
         if direct and sample_weight is None and mask is None and self.dtype is None and not operands:
             owner = settled(y_true, y_pred)
             if owner is not None:
-                by_rows = spec.by_rows and owner.takes_rows(y_pred)
-                static = {"reduction": self.reduction, "parts": parts, "by_rows": by_rows, **static}
-                return owner.run(spec.settled, y_true, y_pred, **static)
+                given = {"reduction": self.reduction, "parts": parts, "by_rows": spec.by_rows and owner.takes_rows(y_pred)}
+                return owner.run(spec.settled, y_true, y_pred, **given, **static)
         if operands:
             tensors, static = spec.split({**spec.join(tensors, static), **operands})
         backend, (y_true, y_pred, sample_weight, mask, *tensors) = arrive(y_true, y_pred, sample_weight, mask, *tensors)

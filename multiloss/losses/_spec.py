@@ -448,19 +448,19 @@ _NO_PARAMETERS: Mapping[str, Any] = {}
 
 def publish(spec: LossSpec) -> Any:
     """Return the public function of a loss: the boundary around its formula."""
-    formula, by_rows = spec.formula, spec.by_rows
+    formula, by_rows, shortcut = spec.formula, spec.by_rows, spec.shortcut
 
     @functools.wraps(formula)
     def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
-        operands: list[TensorLike] = []
-        static = _NO_PARAMETERS
         if args or kwargs:
             operands, static = spec.split(spec.bind(args, kwargs))
-        if spec.direct(operands, static) if static or operands else spec.shortcut:
+            direct = spec.direct(operands, static)
+        else:
+            operands, static, direct = [], _NO_PARAMETERS, shortcut
+        if direct:
             owner = settled(y_true, y_pred)
             if owner is not None:
-                run = owner.run_rows if by_rows and owner.takes_rows(y_pred) else owner.run
-                return run(formula, y_true, y_pred, **static)
+                return (owner.run_rows if by_rows else owner.run)(formula, y_true, y_pred, **static)
         backend, (y_true, y_pred, *operands) = arrive(y_true, y_pred, *operands)
         y_pred = spec.settle_integers(backend, y_pred, None, static)
         checked = spec.labels_checked(backend, y_true, y_pred, None, None, spec.join(operands, static))
