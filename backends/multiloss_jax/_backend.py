@@ -244,7 +244,9 @@ class JaxBackend(Backend):
         return compiled(*tensors, **static)
 
     def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
-        if static and any(isinstance(each, jax.Array) for each in static.values()):  # the rest of a trace, or of an eager formula
+        if static and any(
+            isinstance(each, jax.Array) for each in static.values()
+        ):  # the rest of a trace, or of an eager formula
             return fn(*tensors, **static)
         return self.run(fn, *tensors, **static)
 

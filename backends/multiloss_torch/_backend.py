@@ -236,7 +236,7 @@ class TorchBackend(Backend):
         if from_logits or not isinstance(target, torch.Tensor) or target.dtype != output.dtype:
             return super().binary_crossentropy(target, output, from_logits)
         p = torch.clamp(output, EPSILON, 1.0 - EPSILON)
-        if output.requires_grad or target.requires_grad:
+        if _is_recorded(output, target):
             return -torch.lerp(torch.log1p(-p), torch.log(p), target)
         log_q = torch.log1p_(-p)
         return torch.neg_(torch.lerp(log_q, torch.log_(p), target))
@@ -246,16 +246,15 @@ class TorchBackend(Backend):
     ) -> Tensor:
         if from_logits or target.dtype != output.dtype:
             return super().categorical_crossentropy(target, output, from_logits, axis)
-        q = self.normalized_probabilities(output, axis)
-        if output.requires_grad or target.requires_grad or torch._C._is_any_autocast_enabled():
-            return -torch.sum(target * torch.log(q), axis)
-        return torch.neg_(torch.linalg.vecdot(target, torch.log_(q), dim=axis))  # which autocast would do in half precision
+        if _is_recorded(output, target):
+            return -torch.sum(target * torch.log(self.normalized_probabilities(output, axis)), axis)
+        q = output / torch.clamp_(torch.sum(output, axis, True), TINY)
+        return torch.neg_(torch.sum(torch.log_(torch.clamp_(q, EPSILON, 1.0 - EPSILON)).mul_(target), axis))
 
     def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
         # torch's derivative of a quotient divides twice where the textbook's squares, so no total is too small for it.
         total = torch.sum(output, axis, True)
-        # Under torch.func.vmap, clamp_ is done in a loop, of which torch warns.
-        if output.requires_grad or torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+        if _is_recorded(output, output):
             return torch.clamp(output / torch.clamp(total, TINY), EPSILON, 1.0 - EPSILON)
         return torch.clamp_(output / torch.clamp_(total, TINY), EPSILON, 1.0 - EPSILON)
 
@@ -321,6 +320,13 @@ class TorchBackend(Backend):
 
     def takes_rows(self, y_pred: Tensor, /) -> bool:
         return y_pred.numel() >= _blocks.LARGE and y_pred.is_cpu and not torch.compiler.is_compiling()
+
+
+def _is_recorded(x: Tensor, y: Tensor) -> bool:
+    """Whether autograd, torch.func or a compiler watches: then writing in place costs a copy, or cannot be followed."""
+    if x.requires_grad or y.requires_grad or torch.compiler.is_compiling():
+        return True
+    return torch._C._functorch.maybe_current_level() is not None
 
 
 def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:

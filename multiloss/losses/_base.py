@@ -340,7 +340,11 @@ class LossFunctionWrapper(Loss):
         if direct and sample_weight is None and mask is None and self.dtype is None and not operands:
             owner = settled(y_true, y_pred)
             if owner is not None:
-                given = {"reduction": self.reduction, "parts": parts, "by_rows": spec.by_rows and owner.takes_rows(y_pred)}
+                given = {
+                    "reduction": self.reduction,
+                    "parts": parts,
+                    "by_rows": spec.by_rows and owner.takes_rows(y_pred),
+                }
                 return owner.run(spec.settled, y_true, y_pred, **given, **static)
         if operands:
             tensors, static = spec.split({**spec.join(tensors, static), **operands})

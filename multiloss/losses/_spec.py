@@ -452,11 +452,11 @@ def publish(spec: LossSpec) -> Any:
 
     @functools.wraps(formula)
     def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
+        operands: list[TensorLike] = []
+        static, direct = _NO_PARAMETERS, shortcut
         if args or kwargs:
             operands, static = spec.split(spec.bind(args, kwargs))
             direct = spec.direct(operands, static)
-        else:
-            operands, static, direct = [], _NO_PARAMETERS, shortcut
         if direct:
             owner = settled(y_true, y_pred)
             if owner is not None:
