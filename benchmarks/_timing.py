@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
@@ -26,7 +27,8 @@ def interleaved(
     """
     counts = {}
     for name, run in candidates.items():
-        run()
+        for _ in range(3):  # what is compiled or cached at the second call must not pass for a slow function
+            run()
         count, elapsed = 1, 0.0
         while elapsed < seconds:
             count *= 2
@@ -34,9 +36,12 @@ def interleaved(
         counts[name] = count
     times: dict[str, list[float]] = {name: [] for name in candidates}
     names = list(candidates)
+    gc.collect()
+    gc.disable()  # as timeit does: what others left behind is not ours to collect
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             times[name].append(_elapsed(candidates[name], counts[name]) / counts[name])
+    gc.enable()
     return {name: statistics.median(each) * 1e6 for name, each in times.items()}
 
 
