@@ -155,6 +155,7 @@ def keras(session: nox.Session, backend: str) -> None:
         "pytest",
         "tests/integrations/keras",
         "multiloss/integrations/keras.py",
+        "multiloss/integrations/_keras_layers.py",
         *session.posargs,
         env=ENV | {"KERAS_BACKEND": backend, "MULTILOSS_TEST_BACKENDS": backend},
     )

@@ -23,6 +23,9 @@ What works without an adapter, and what does not:
 | a metric instance: `metrics.AUC()` | **wrong** on torch, an error on JAX: Keras takes it for a function | likewise |
 | anything from `as_keras_loss`, `as_keras_metric` | right | right |
 
+Regularizers and constraints of layers go through `as_keras_regularizer` and `as_keras_constraint`: Keras hands them its
+variables, which are nobody's tensors.
+
 Where it differs from Keras on purpose: every metric sees the mask, `AUC` and `Precision` too, where Keras masks averages
 only; and what is masked or has weight 0 may be nan. See docs/deviations.md.
 
@@ -44,7 +47,6 @@ What does not work, and why:
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -52,7 +54,7 @@ from typing import Any
 from multiloss import losses, metrics
 from multiloss._boundary import align_weights
 from multiloss._errors import ArgumentError, BackendNotFoundError, NotSupportedError
-from multiloss._registry import available_backends, load_backend, use_backend
+from multiloss._registry import available_backends, use_backend
 from multiloss._tree import leaves, unflatten
 from multiloss._typing import Tensor, TensorLike
 from multiloss.dispatch import K
@@ -70,10 +72,25 @@ except ImportError as error:
         name=error.name,
     ) from error
 
-__all__ = ["KerasLoss", "KerasMetric", "as_keras_loss", "as_keras_metric"]
+from multiloss.integrations._keras_layers import (
+    PACKAGE,
+    KerasConstraint,
+    KerasRegularizer,
+    as_keras_constraint,
+    as_keras_regularizer,
+    host_data_stays,
+)
 
-PACKAGE = "multiloss"
-"""Under which Keras keeps the names of what is registered here."""
+__all__ = [
+    "KerasConstraint",
+    "KerasLoss",
+    "KerasMetric",
+    "KerasRegularizer",
+    "as_keras_constraint",
+    "as_keras_loss",
+    "as_keras_metric",
+    "as_keras_regularizer",
+]
 
 if keras.backend.backend() not in available_backends():
     raise BackendNotFoundError(
@@ -105,7 +122,7 @@ class KerasLoss(keras.losses.Loss):
     ) -> Tensor:
         """Return the reduced loss; errors are those of the loss. In a `train_step` of one's own it takes named inputs."""
         y_true, y_pred, mask = _arrive(y_true, y_pred)
-        with _host_data_stays():
+        with host_data_stays():
             return self.loss(y_true, y_pred, sample_weight, mask, **inputs)
 
     def get_config(self) -> dict[str, Any]:
@@ -170,7 +187,7 @@ class KerasMetric(keras.metrics.Metric):
         """
         y_true, y_pred, mask = _arrive(y_true, y_pred)
         y_pred = keras.ops.stop_gradient(y_pred)
-        with _host_data_stays():
+        with host_data_stays():
             if self._initial is None:
                 self._initial = self._build(y_pred)
             state = self._initial.rebuild([variable.value for variable in self.variables])
@@ -217,7 +234,7 @@ class KerasMetric(keras.metrics.Metric):
 
     def result(self) -> Any:
         """Return the value for all batches so far."""
-        with _host_data_stays():
+        with host_data_stays():
             if self._initial is None:
                 return self.metric.compute(self.metric.init(keras.ops.zeros(())))
             return self.metric.compute(self._initial.rebuild([variable.value for variable in self.variables]))
@@ -300,13 +317,6 @@ def _arrive(y_true: TensorLike, y_pred: TensorLike) -> tuple[TensorLike, Tensor,
         # Keras builds metrics from shapes alone; on NumPy it fills them with whatever is in memory, which is no label.
         y_true, y_pred = keras.ops.zeros_like(y_true), keras.ops.zeros_like(y_pred)
     return y_true, y_pred, mask
-
-
-def _host_data_stays() -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which NumPy arrays are computed by NumPy if that is what Keras runs on."""
-    backend = load_backend(keras.backend.backend())
-    # Only there: torch.compile does not see through context variables.
-    return use_backend(backend.name) if backend.is_host else contextlib.nullcontext()
 
 
 def _serialize(loss: Loss) -> dict[str, Any]:
