@@ -55,8 +55,13 @@ def compare(work: Work, loss: str, ours: Callable[..., Any], peer: str, theirs: 
     ratio = times["peer"] / times["ours"]
     print(f"{work.name:24} {peer:24} {loss:32} {ratio:6.2f}  {difference:.1e}", flush=True)
     return {
-        "loss": loss, "work": work.name, "peer": peer, "ratio": ratio, "difference": difference,
-        "ours_ms": times["ours"] / 1e3, "peer_ms": times["peer"] / 1e3,
+        "loss": loss,
+        "work": work.name,
+        "peer": peer,
+        "ratio": ratio,
+        "difference": difference,
+        "ours_ms": times["ours"] / 1e3,
+        "peer_ms": times["peer"] / 1e3,
     }
 
 
