@@ -123,8 +123,9 @@ def categorical_crossentropy(
     2.0794
     """
     del ignore_class  # acts at the boundary, before the formula
-    target = weigh(smooth_one_hot(y_true, label_smoothing, axis), class_weight, axis)
-    return K.categorical_crossentropy(target, y_pred, from_logits, axis)
+    if label_smoothing or class_weight is not None:
+        y_true = weigh(smooth_one_hot(y_true, label_smoothing, axis), class_weight, axis)
+    return K.categorical_crossentropy(y_true, y_pred, from_logits, axis)
 
 
 @loss(y_true="class index", y_pred="distribution or logits", event="joint")
