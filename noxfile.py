@@ -40,14 +40,6 @@ HOSTS = {
 }
 # One thread per worker: the machine's cores are busy with pytest-xdist's workers.
 ENV = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-# JAX compiles each operation for each shape, and the tests run most of what it compiles once. What one worker or session
-# has compiled, the others take from here.
-COMPILED = Path(__file__).parent / ".nox" / "jax-compiled"
-ENV |= {
-    "JAX_COMPILATION_CACHE_DIR": str(COMPILED),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
 
 
 def offer_pyenv_versions() -> None:
@@ -77,7 +69,9 @@ def install_project(session: nox.Session, backend: str, *extras: str) -> None:
 def run_pytest(session: nox.Session, backends: str, *args: str) -> None:
     """Run the tests on the backends given, and fail if one of them is missing."""
     env = ENV | {"MULTILOSS_TEST_BACKENDS": backends}
-    if backends == "jax":  # no time is spent on optimizing it, either; parity and hosts run what users run
+    if backends == "jax":
+        # JAX compiles each operation for each shape, and the tests run most of that once: no time is spent on optimizing it.
+        # Parity and hosts run what users run. A cache on disk would save more, but workers read what others half wrote.
         env["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     session.run("pytest", "-n", "auto", *args, *session.posargs, env=env)
 
