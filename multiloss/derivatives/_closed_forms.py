@@ -16,7 +16,7 @@ from multiloss import losses
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
 from multiloss.interface import EPSILON
-from multiloss.losses._classes import smooth_one_hot
+from multiloss.losses._classes import smooth_one_hot, smooth_yes_or_no
 from multiloss.losses._spec import LossSpec, spec_of
 
 
@@ -83,8 +83,7 @@ def _squared_logarithmic_error(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, 
 
 
 def _logistic(y_true: Tensor, y_pred: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
-    if label_smoothing:
-        y_true = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
+    y_true = smooth_yes_or_no(y_true, label_smoothing)
     p = K.sigmoid(y_pred)
     return p - y_true, p * K.sigmoid(-y_pred)  # 1 - p loses its digits where p is almost 1
 

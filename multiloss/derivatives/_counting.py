@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from multiloss._boundary import normalize_axis
 from multiloss._typing import Shape, Tensor
 from multiloss.dispatch import K
 from multiloss.losses._reduction import Selection, partial
+from multiloss.losses._spec import Arranged
+
+_NAN = float("nan")
 
 
 def coefficients(selection: Selection, shape: Shape, like: Tensor, reduction: str) -> Tensor:
@@ -21,6 +25,21 @@ def coefficients(selection: Selection, shape: Shape, like: Tensor, reduction: st
         return counts
     _, denominator = partial(K.full(shape, 0.0, like=like), selection, reduction)
     return K.divide_no_nan(counts + K.zeros_like(denominator), denominator)
+
+
+def of_arranged(arranged: Arranged, axis: int, reduction: str) -> tuple[Tensor, int]:
+    """Return the `coefficients` of one of our losses, nan for labels out of range, and `axis` counted from the front.
+
+    `axis` is the one that `y_pred` has and samples have not.
+    """
+    y_pred = arranged.y_pred
+    shape = tuple(y_pred.shape)
+    at = normalize_axis(axis, len(shape))
+    samples = shape[:at] + shape[at + 1 :]
+    counts = coefficients(arranged.selection, samples, y_pred, reduction)
+    if arranged.in_range is not None:
+        counts = counts * K.where(arranged.in_range, K.full(samples, 1.0, like=y_pred), _NAN)
+    return counts, at
 
 
 def spread(counts: Tensor, shape: Shape, axis: int | None) -> Tensor:

@@ -12,13 +12,11 @@ from typing import Any
 
 from multiloss._typing import DType, Tensor
 from multiloss.derivatives._closed_forms import EXACT, FISHER, ClosedForm
-from multiloss.derivatives._counting import coefficients, spread
+from multiloss.derivatives._counting import of_arranged, spread
 from multiloss.derivatives._shapes import Form, Structure, shaped, softmax_shaped, unit_vectors
 from multiloss.dispatch import K
 from multiloss.interface import Backend
 from multiloss.losses._spec import LossSpec, arrange
-
-_NAN = float("nan")
 
 
 def by_autodiff(
@@ -46,19 +44,13 @@ def _in_closed_form(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return gradient, Hessian, and how much each entry of `y_pred` counts."""
     arranged = arrange(spec, y_true, y_pred, sample_weight, mask, checked=checked, dtype=dtype, **parameters)
-    y_pred, in_range = arranged.y_pred, arranged.in_range
-    axis = parameters.get("axis", -1)
-    axis += y_pred.ndim if axis < 0 else 0
-    shape = tuple(y_pred.shape)
-    samples = shape[:axis] + shape[axis + 1 :]
-    counts = coefficients(arranged.selection, samples, y_pred, reduction)
-    if in_range is not None:
-        counts = counts * K.where(in_range, K.full(samples, 1.0, like=y_pred), _NAN)
-    counts = spread(counts, shape, axis)
+    y_pred = arranged.y_pred
+    counts, axis = of_arranged(arranged, parameters.get("axis", -1), reduction)
+    counts = spread(counts, y_pred.shape, axis)
     taken = {name: parameters[name] for name in closed.takes}
     if spec.event != "joint":
         gradient, curvature = closed.formula(arranged.y_true, y_pred, **taken)
-        counts = counts / max(shape[axis], 1)
+        counts = counts / max(y_pred.shape[axis], 1)
         return gradient * counts, (K.abs(curvature) if form == "bound" else curvature) * counts, counts
     gradient, scaled, p = closed.formula(arranged.y_true, y_pred, **taken)
     return gradient * counts, softmax_shaped(scaled * counts, p, axis, form), counts

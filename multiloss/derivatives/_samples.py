@@ -9,15 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from multiloss._typing import Tensor
-from multiloss.derivatives._counting import coefficients, spread
+from multiloss.derivatives._counting import coefficients, of_arranged, spread
 from multiloss.derivatives._shapes import Structure, spec_and_parameters, with_parameters
 from multiloss.dispatch import K
 from multiloss.interface import Backend
 from multiloss.losses import Loss
 from multiloss.losses._reduction import select
 from multiloss.losses._spec import LossSpec, arrange
-
-_NAN = float("nan")
 
 
 class Samples(NamedTuple):
@@ -66,13 +64,7 @@ def samples_of(
     checked = spec.labels_checked(backend, y_true, y_pred, sample_weight, mask, parameters)
     arranged = arrange(spec, y_true, y_pred, sample_weight, mask, checked=checked, dtype=loss.dtype, **parameters)
     y_true, y_pred = arranged.y_true, arranged.y_pred
-    shape = tuple(y_pred.shape)
-    axis = parameters.get("axis", -1)
-    axis += len(shape) if axis < 0 else 0
-    samples = shape[:axis] + shape[axis + 1 :]
-    counts = coefficients(arranged.selection, samples, y_pred, loss.reduction)
-    if arranged.in_range is not None:
-        counts = counts * K.where(arranged.in_range, K.full(samples, 1.0, like=y_pred), _NAN)
+    counts, axis = of_arranged(arranged, parameters.get("axis", -1), loss.reduction)
     values = functools.partial(spec.formula, **parameters)
     return Samples(spec, parameters, structure, y_true, y_pred, values, counts, axis)
 

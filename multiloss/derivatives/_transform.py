@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from multiloss import losses
 from multiloss._boundary import arrive, as_floats
 from multiloss._errors import ArgumentError, NotSupportedError, unknown_name
 from multiloss._typing import Tensor, TensorLike
@@ -17,8 +15,8 @@ from multiloss.derivatives._samples import Samples, by_entry, samples_of
 from multiloss.derivatives._shapes import FORMS, Form, raised, spec_and_parameters, structure_of, with_parameters
 from multiloss.dispatch import K
 from multiloss.interface import Backend
-from multiloss.losses import Loss, LossFunctionWrapper
-from multiloss.losses._spec import spec_of
+from multiloss.losses import Loss
+from multiloss.losses._composition import as_loss
 
 Curvature = Literal["exact", "fisher", "gauss_newton", "constant"]
 
@@ -80,7 +78,7 @@ def grad_and_hessian(
     >>> gradient.ravel().tolist(), hessian.ravel().tolist()
     ([1.0, 1.0], [0.5, 0.125])
     """
-    found = as_loss(loss)
+    found = as_loss(loss, reduction="none")
     if hessian not in _CURVATURES:
         raise unknown_name("hessian", hessian, _CURVATURES)
     if form not in FORMS:
@@ -113,22 +111,6 @@ def grad_and_hessian(
         return _derivatives(backend, found, own, hessian, form, floor, true, pred, weight, kept, named)
 
     return differentiated
-
-
-def as_loss(loss: Any) -> Loss:
-    """Return a loss instance; a function is one with reduction "none".
-
-    Raises:
-        ArgumentError: for something that is no loss.
-    """
-    found = losses.get(loss)
-    if isinstance(found, Loss):
-        return found
-    if isinstance(found, functools.partial) and spec_of(found.func) is not None and not found.args:
-        return LossFunctionWrapper(found.func, reduction="none", **found.keywords)
-    if found is None:
-        raise ArgumentError("Arrived: None. Expected a loss, its name, or a function of (y_true, y_pred).")
-    return LossFunctionWrapper(found, reduction="none")
 
 
 def _straight(name: str) -> NotSupportedError:

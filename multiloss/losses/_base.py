@@ -288,17 +288,6 @@ class LossFunctionWrapper(Loss):
     def call(self, y_true: Tensor, y_pred: Tensor, *args: Any, **inputs: Any) -> Tensor:
         return self.fn(y_true, y_pred, **self.parameters, **inputs)
 
-    def __call__(
-        self,
-        y_true: TensorLike,
-        y_pred: TensorLike,
-        sample_weight: TensorLike = None,
-        mask: TensorLike = None,
-        **operands: TensorLike,
-    ) -> Tensor:
-        """Return the reduced loss; see `Loss`. `operands` are the function's parameters that hold one batch's tensors."""
-        return self._run(y_true, y_pred, sample_weight, mask, parts=False, **operands)
-
     def partial(
         self,
         y_true: TensorLike,
@@ -317,9 +306,7 @@ class LossFunctionWrapper(Loss):
                 f"{self._spec.name} compares the samples of a batch with each other, so the parts of a batch do not add up "
                 "to the whole. Compute it on the whole batch."
             )
-        self._require_sum()
-        total, weight = self._run(y_true, y_pred, sample_weight, mask, parts=True, **operands)
-        return total, weight
+        return super().partial(y_true, y_pred, sample_weight, mask, **operands)
 
     def _run(
         self,

@@ -369,20 +369,22 @@ def _as_part(name: str, given: Any) -> _Part:
     return _Part(as_loss(loss), as_weights(name, weights))
 
 
-def as_loss(identifier: Any) -> Loss:
-    """Return the loss instance that something stands for.
+def as_loss(identifier: Any, reduction: str = "sum_over_batch_size") -> Loss:
+    """Return the loss instance that something stands for; `reduction` is that of a function, which has none of its own.
 
     Raises:
         UnknownNameError: for a name that is not known.
         ArgumentError: for something that is no loss.
     """
     found = get(identifier)
-    if isinstance(found, functools.partial) and not found.args:
-        found = LossFunctionWrapper(found.func, **found.keywords)
-    if found is None or (isinstance(found, type) or not callable(found)):
+    if isinstance(found, Loss):
+        return found
+    if found is None or isinstance(found, type) or not callable(found):
         raise ArgumentError(f"Arrived: {identifier!r}. Expected a loss: an instance, class, function, name or config.")
+    if isinstance(found, functools.partial) and not found.args:
+        return LossFunctionWrapper(found.func, reduction, **found.keywords)
     name = getattr(found, "__name__", None) or snake_case(type(found).__name__)
-    return found if isinstance(found, Loss) else LossFunctionWrapper(found, name=name)
+    return LossFunctionWrapper(found, reduction, name)
 
 
 def _reduced_by(loss: Loss, reduction: str) -> Loss:

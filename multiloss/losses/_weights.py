@@ -98,8 +98,6 @@ def _wider(x: Tensor, y: Tensor) -> str:
 
 
 def config_of(name: str, weight: Any) -> Any:
-    if is_number(weight):
-        return float(weight)
     if is_weight(weight):
         return float(weight)
     if getattr(weight, "__name__", "<lambda>") == "<lambda>":

@@ -6,7 +6,6 @@ against a threshold of 0.5. Here the loss is asked first: it knows what its targ
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -19,6 +18,7 @@ from multiloss._typing import Tensor
 from multiloss.dispatch import K
 from multiloss.losses import Loss, LossFunctionWrapper, Sum
 from multiloss.losses._classes import by_class
+from multiloss.losses._composition import as_loss as loss_of
 from multiloss.losses._crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from multiloss.losses._spec import spec_of
 from multiloss.metrics import MeanMetricWrapper, Metric
@@ -58,10 +58,7 @@ def as_loss(identifier: Any) -> Loss | None:
     found = losses.get(identifier)
     if found is None:
         return None
-    if isinstance(found, functools.partial) and spec_of(found.func) is not None and not found.args:
-        found = LossFunctionWrapper(found.func, **found.keywords)
-    name = getattr(found, "__name__", None) or snake_case(type(found).__name__)
-    loss = found if isinstance(found, Loss) else LossFunctionWrapper(found, name=name)
+    loss = loss_of(found)
     if loss.reduction == "none":
         raise ArgumentError(f"{loss!r} has reduction='none', and an objective is one number. Choose another reduction.")
     return loss

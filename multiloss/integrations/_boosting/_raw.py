@@ -10,10 +10,11 @@ from multiloss._registry import owner_of
 from multiloss._typing import Tensor, TensorLike
 from multiloss.derivatives import grad_and_hessian
 from multiloss.derivatives._shapes import Form, spec_and_parameters, with_parameters
-from multiloss.derivatives._transform import Curvature, as_loss
+from multiloss.derivatives._transform import Curvature
 from multiloss.dispatch import K
 from multiloss.integrations._boosting._link import Link, link_of
 from multiloss.losses import Loss, LossFunctionWrapper, Sum, mean_squared_error, poisson
+from multiloss.losses._composition import as_loss
 from multiloss.losses._spec import spec_of
 
 FLOOR = 1e-16
