@@ -238,10 +238,16 @@ def build(session: nox.Session) -> None:
         )
 
 
+# What the losses and metrics are measured beside, and what draws the plot.
+PEERS = ["keras", "optax", "scikit-learn", "torchmetrics", BOOSTERS["xgboost"], BOOSTERS["lightgbm"], "matplotlib"]
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks; see benchmarks/README.md."""
+    """Run the benchmarks, or those named (`nox -s bench -- losses metrics`), and print the summary of all results."""
     for backend in BACKENDS:
         install_project(session, backend)
-    for script in sorted(Path("benchmarks").glob("bench_*.py")):
-        session.run("python", str(script), *session.posargs)
+    install(session, *PEERS)
+    for name in session.posargs or sorted(path.stem[6:] for path in Path("benchmarks").glob("bench_*.py")):
+        session.run("python", f"benchmarks/bench_{name}.py")
+    session.run("python", "benchmarks/summary.py")

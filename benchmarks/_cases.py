@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-EPSILON = 1e-7
+EPSILON, LOG_2 = 1e-7, 0.6931471805599453
 LOSSES = (
     "mean_squared_error",
     "mean_absolute_error",
@@ -50,20 +50,22 @@ def data(name: str, shape: tuple[int, int], seed: int = 0) -> tuple[Any, Any]:
 
 
 def formulas(np: Any) -> Mapping[str, Peer]:
-    """Return the textbook formulas in NumPy's names, for `numpy` or `jax.numpy`."""
+    """Return the textbook formulas in NumPy's names, for `numpy` or `jax.numpy`.
 
-    def mean(x: Any) -> Any:
-        return np.mean(x, axis=-1)
-
-    def normalized(p: Any) -> Any:
-        return np.clip(p / np.sum(p, axis=-1, keepdims=True), EPSILON, 1 - EPSILON)
+    Each is written out, as its user would: on small arrays a call of a helper costs as much as an operation.
+    """
 
     def binary(y: Any, p: Any) -> Any:
         p = np.clip(p, EPSILON, 1 - EPSILON)
-        return mean(-(y * np.log(p) + (1 - y) * np.log(1 - p)))
+        return np.mean(-(y * np.log(p) + (1 - y) * np.log(1 - p)), axis=-1)
+
+    def categorical(y: Any, p: Any) -> Any:
+        q = np.clip(p / np.sum(p, axis=-1, keepdims=True), EPSILON, 1 - EPSILON)
+        return -np.sum(y * np.log(q), axis=-1)
 
     def sparse(y: Any, p: Any) -> Any:
-        return -np.log(np.take_along_axis(normalized(p), y[:, None], axis=-1)[:, 0])
+        q = np.clip(p / np.sum(p, axis=-1, keepdims=True), EPSILON, 1 - EPSILON)
+        return -np.log(np.take_along_axis(q, y[:, None], axis=-1)[:, 0])
 
     def divergence(y: Any, p: Any) -> Any:
         y, p = np.clip(y, EPSILON, 1), np.clip(p, EPSILON, 1)
@@ -71,34 +73,38 @@ def formulas(np: Any) -> Mapping[str, Peer]:
 
     def huber(y: Any, p: Any) -> Any:
         error = np.abs(p - y)
-        return mean(np.where(error <= 1, 0.5 * error * error, error - 0.5))
+        return np.mean(np.where(error <= 1, 0.5 * error * error, error - 0.5), axis=-1)
 
     def log_cosh(y: Any, p: Any) -> Any:
         error = p - y
-        return mean(error + np.log1p(np.exp(-2 * error)) - np.log(2.0).astype(error.dtype))
+        return np.mean(error + np.log1p(np.exp(-2 * error)) - LOG_2, axis=-1)
 
     def cosine(y: Any, p: Any) -> Any:
-        y, p = (x / np.sqrt(np.maximum(np.sum(x * x, axis=-1, keepdims=True), 1e-12)) for x in (y, p))
+        y = y / np.sqrt(np.maximum(np.sum(y * y, axis=-1, keepdims=True), 1e-12))
+        p = p / np.sqrt(np.maximum(np.sum(p * p, axis=-1, keepdims=True), 1e-12))
         return -np.sum(y * p, axis=-1)
 
     def logarithmic(y: Any, p: Any) -> Any:
-        return mean(np.square(np.log(np.maximum(p, EPSILON) + 1) - np.log(np.maximum(y, EPSILON) + 1)))
+        first, second = np.log(np.maximum(p, EPSILON) + 1), np.log(np.maximum(y, EPSILON) + 1)
+        return np.mean(np.square(first - second), axis=-1)
 
     return {
-        "mean_squared_error": lambda y, p: mean(np.square(p - y)),
-        "mean_absolute_error": lambda y, p: mean(np.abs(p - y)),
-        "mean_absolute_percentage_error": lambda y, p: 100 * mean(np.abs((y - p) / np.maximum(np.abs(y), EPSILON))),
+        "mean_squared_error": lambda y, p: np.mean(np.square(p - y), axis=-1),
+        "mean_absolute_error": lambda y, p: np.mean(np.abs(p - y), axis=-1),
+        "mean_absolute_percentage_error": lambda y, p: (
+            100 * np.mean(np.abs((y - p) / np.maximum(np.abs(y), EPSILON)), axis=-1)
+        ),
         "mean_squared_logarithmic_error": logarithmic,
-        "hinge": lambda y, p: mean(np.maximum(1 - y * p, 0)),
-        "squared_hinge": lambda y, p: mean(np.square(np.maximum(1 - y * p, 0))),
+        "hinge": lambda y, p: np.mean(np.maximum(1 - y * p, 0), axis=-1),
+        "squared_hinge": lambda y, p: np.mean(np.square(np.maximum(1 - y * p, 0)), axis=-1),
         "categorical_hinge": lambda y, p: np.maximum(np.max((1 - y) * p, axis=-1) - np.sum(y * p, axis=-1) + 1, 0),
         "log_cosh": log_cosh,
         "huber": huber,
         "binary_crossentropy": binary,
-        "categorical_crossentropy": lambda y, p: -np.sum(y * np.log(normalized(p)), axis=-1),
+        "categorical_crossentropy": categorical,
         "sparse_categorical_crossentropy": sparse,
         "kl_divergence": divergence,
-        "poisson": lambda y, p: mean(p - y * np.log(p + EPSILON)),
+        "poisson": lambda y, p: np.mean(p - y * np.log(p + EPSILON), axis=-1),
         "cosine_similarity": cosine,
     }
 
@@ -124,15 +130,20 @@ def torch_functional() -> Mapping[str, Peer]:
 
 
 def torch_formulas() -> Mapping[str, Peer]:
-    """Return the textbook formulas in torch's names."""
+    """Return the textbook formulas in torch's names, written out as those for NumPy."""
     import torch
-
-    def normalized(p: Any) -> Any:
-        return torch.clamp(p / torch.sum(p, -1, keepdim=True), EPSILON, 1 - EPSILON)
 
     def binary(y: Any, p: Any) -> Any:
         p = torch.clamp(p, EPSILON, 1 - EPSILON)
         return torch.mean(-(y * torch.log(p) + (1 - y) * torch.log(1 - p)), -1)
+
+    def categorical(y: Any, p: Any) -> Any:
+        q = torch.clamp(p / torch.sum(p, -1, keepdim=True), EPSILON, 1 - EPSILON)
+        return -torch.sum(y * torch.log(q), -1)
+
+    def sparse(y: Any, p: Any) -> Any:
+        q = torch.clamp(p / torch.sum(p, -1, keepdim=True), EPSILON, 1 - EPSILON)
+        return -torch.log(torch.take_along_dim(q, y[:, None], -1)[:, 0])
 
     def divergence(y: Any, p: Any) -> Any:
         y, p = torch.clamp(y, EPSILON, 1), torch.clamp(p, EPSILON, 1)
@@ -144,16 +155,16 @@ def torch_formulas() -> Mapping[str, Peer]:
 
     def log_cosh(y: Any, p: Any) -> Any:
         error = p - y
-        return torch.mean(error + torch.log1p(torch.exp(-2 * error)) - 0.6931471805599453, -1)
+        return torch.mean(error + torch.log1p(torch.exp(-2 * error)) - LOG_2, -1)
 
     def cosine(y: Any, p: Any) -> Any:
-        y, p = (x / torch.sqrt(torch.clamp(torch.sum(x * x, -1, keepdim=True), 1e-12)) for x in (y, p))
+        y = y / torch.sqrt(torch.clamp(torch.sum(y * y, -1, keepdim=True), 1e-12))
+        p = p / torch.sqrt(torch.clamp(torch.sum(p * p, -1, keepdim=True), 1e-12))
         return -torch.sum(y * p, -1)
 
     def logarithmic(y: Any, p: Any) -> Any:
-        return torch.mean(
-            torch.square(torch.log(torch.clamp(p, EPSILON) + 1) - torch.log(torch.clamp(y, EPSILON) + 1)), -1
-        )
+        first, second = torch.log(torch.clamp(p, EPSILON) + 1), torch.log(torch.clamp(y, EPSILON) + 1)
+        return torch.mean(torch.square(first - second), -1)
 
     return {
         "mean_squared_error": lambda y, p: torch.mean(torch.square(p - y), -1),
@@ -168,10 +179,8 @@ def torch_formulas() -> Mapping[str, Peer]:
         "log_cosh": log_cosh,
         "huber": huber,
         "binary_crossentropy": binary,
-        "categorical_crossentropy": lambda y, p: -torch.sum(y * torch.log(normalized(p)), -1),
-        "sparse_categorical_crossentropy": lambda y, p: (
-            -torch.log(torch.take_along_dim(normalized(p), y[:, None], -1)[:, 0])
-        ),
+        "categorical_crossentropy": categorical,
+        "sparse_categorical_crossentropy": sparse,
         "kl_divergence": divergence,
         "poisson": lambda y, p: torch.mean(p - y * torch.log(p + EPSILON), -1),
         "cosine_similarity": cosine,

@@ -74,11 +74,27 @@ def environment(*packages: str) -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "versions": versions,
         "command": " ".join(["python", *sys.argv]),
     }
+
+
+def _processor() -> str:
+    """Return the processor's name where the system tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def written(about: Mapping[str, Any]) -> str:
+    """Return what `environment` found, as a sentence of a report."""
+    versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
+    return f"{about['machine']}, Python {about['python']}, {versions}. Command: `{about['command']}`."
 
 
 def write(name: str, report: str, data: Mapping[str, Any]) -> None:

@@ -32,7 +32,7 @@ from _cases import (
     torch_formulas,
     torch_functional,
 )
-from _timing import environment, interleaved, write
+from _timing import environment, interleaved, write, written
 from multiloss import losses
 
 Row = dict[str, Any]
@@ -193,9 +193,7 @@ def main() -> None:
     lines = [
         "# What losses cost",
         "",
-        f"{shape} float32. {about['machine']}, Python {about['python']}, "
-        + ", ".join(f"{package} {number}" for package, number in about["versions"].items())
-        + f". Command: `{about['command']}`.",
+        f"{shape} float32. {written(about)}",
         "",
         "The ratio is the peer's time divided by ours, of medians of runs that take turns: above 1 ours is faster.",
         "",

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _timing import environment, interleaved, write
+from _timing import environment, interleaved, write, written
 from multiloss import available_backends, metrics, use_backend
 
 BATCH, CLASSES = 256, 10
@@ -146,13 +146,11 @@ def main() -> None:
             theirs = row["times"].get(peer)
             cells += ["", ""] if theirs is None else [f"{theirs:.1f}", f"{row['times']['multiloss'] / theirs:.2f}"]
         lines.append(f"| {row['backend']} | {row['metric']} | {row['times']['multiloss']:.1f} | {' | '.join(cells)} |")
-    versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
     report = "\n".join(
         [
             "# What an update of a metric costs",
             "",
-            f"Batch {BATCH}, float32, microseconds, medians of interleaved runs. {about['machine']}, Python {about['python']}, "
-            f"{versions}. Command: `{about['command']}`.",
+            f"Batch {BATCH}, float32, microseconds, medians of interleaved runs. {written(about)}",
             "",
             "Goals: at most 0.5 of torchmetrics' time, and 0.15 of Keras'.",
             "",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import sklearn.metrics
-from _timing import environment, interleaved, write
+from _timing import environment, interleaved, write, written
 from multiloss.integrations import sklearn as ours
 
 Case = tuple[str, str, tuple[Any, ...], dict[str, Any], dict[int, float]]
@@ -109,13 +109,11 @@ def main() -> None:
             f"| {row['times as fast']:.1f}{' (missed)' if missed else ''} | {goal} | {row['difference']:.0e} |"
         )
     about = environment("numpy", "scikit-learn")
-    versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
     report = "\n".join(
         [
             "# scikit-learn's metric functions",
             "",
-            f"Microseconds, medians of interleaved runs. {about['machine']}, Python {about['python']}, {versions}. "
-            f"Command: `{about['command']}`.",
+            f"Microseconds, medians of interleaved runs. {written(about)}",
             "",
             *lines,
             "",
