@@ -24,7 +24,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss import _crossentropy
+from multiloss._typing import Axis, DType, PerClass, Shape, Tensor, TensorLike
 
 EPSILON = 1e-7
 """The default fuzz factor, as in Keras: probabilities are kept this far from 0 and 1."""
@@ -452,28 +453,83 @@ class Backend(ABC):
         its sum and clipped to `[1e-7, 1 - 1e-7]`.
         """
         if from_logits:
-            log_q = self.log_softmax(output, axis)
-            return -self.sum(self.multiply_no_nan(target, log_q), axis)
+            if axis not in (-1, output.ndim - 1):
+                target, output = self.moveaxis(target, axis, -1), self.moveaxis(output, axis, -1)
+            return self.softmax_crossentropy(target, output)
         return -self.sum(target * self.log(self.normalized_probabilities(output, axis)), axis)
 
     def sparse_categorical_crossentropy(
         self, target: Tensor, output: Tensor, /, from_logits: bool = False, axis: int = -1
     ) -> Tensor:
         """Return `-log(q[target])`: `categorical_crossentropy` of integer `target`, without a one-hot tensor."""
-        index = self.expand_dims(target, axis)
         if from_logits:
-            output = self._centred(output, axis)
-            chosen = self.take_along_axis(output, index, axis)
-            return self.squeeze(self._log_total(output, axis) - chosen, axis)
-        q = self.take_along_axis(self.normalized_probabilities(output, axis), index, axis)
-        return -self.squeeze(self.log(q), axis)
+            last = axis in (-1, output.ndim - 1)
+            return self.softmax_crossentropy(target, output if last else self.moveaxis(output, axis, -1))
+        chosen = self.take_along_axis(output, self.expand_dims(target, axis), axis)
+        return -self.squeeze(self.log(self._share(chosen, self.sum(output, axis, True))), axis)
+
+    def softmax_crossentropy(
+        self,
+        target: Tensor,
+        logits: Tensor,
+        row_weight: Tensor = None,
+        /,
+        total: bool = False,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        overwrite: bool = False,
+    ) -> Tensor:
+        """Return the cross-entropy of each row of logits (..., V), or with `total` the sum over the rows.
+
+        `target` holds class indices (...) or a weight for each class (..., V); see `multiloss._crossentropy` for the
+        formula. What is returned is multiplied by `row_weight`, a number or a tensor (...) of which no gradient is taken: a
+        row of weight 0 reaches neither the value nor a gradient, whatever it contains. `class_weight` is a tensor (V,).
+
+        Logits of half precision are computed with in float32, which is the dtype of the result. With `overwrite` the
+        gradient may be written where the logits are.
+        """
+        return _crossentropy.softmax_crossentropy(
+            self, target, logits, row_weight, total, label_smoothing, class_weight, z_loss, softcap
+        )
+
+    def linear_crossentropy(
+        self,
+        target: Tensor,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor = None,
+        row_weight: Tensor = None,
+        /,
+        total: bool = False,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        memory_budget: int | None = None,
+        group: Any = None,
+    ) -> Tensor:
+        """Return `softmax_crossentropy` of the logits `hidden @ weight.T + bias`, of which not all need be there at once.
+
+        `hidden` is (..., D), `weight` (V, D), `bias` (V,). `memory_budget` bounds the bytes of the logits that are held at a
+        time. `group` is what the classes, which are the rows of `weight`, are split over: a torch process group, or the
+        name of a mesh axis of JAX; `target` and `class_weight` are then about all classes.
+        """
+        return _crossentropy.linear_crossentropy(
+            *(self, target, hidden, weight, bias, row_weight, total),
+            *(label_smoothing, class_weight, z_loss, softcap, memory_budget, group),
+        )
 
     def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
         """Return `output` divided by its sum over `axis` and clipped to `[1e-7, 1 - 1e-7]`."""
-        total = self.clip(self.sum(output, axis, True), TINY)  # all zero: 0 / tiny, not 0 / 0
+        return self._share(output, self.sum(output, axis, True))
+
+    def _share(self, part: Tensor, total: Tensor) -> Tensor:
+        total = self.clip(total, TINY)  # all zero: 0 / tiny, not 0 / 0
         # What is left to divide by is 1 but for rounding, so that no gradient squares a total that is tiny.
-        output = output / self.stop_gradient(total)
-        return self.clip(output / (total / self.stop_gradient(total)), EPSILON, 1.0 - EPSILON)
+        part = part / self.stop_gradient(total)
+        return self.clip(part / (total / self.stop_gradient(total)), EPSILON, 1.0 - EPSILON)
 
     def ctc_loss(
         self, labels: Tensor, logits: Tensor, label_length: Tensor, logit_length: Tensor, /, blank: int = 0

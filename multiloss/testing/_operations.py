@@ -117,6 +117,39 @@ def _sparse(target: Array, output: Array, from_logits: bool = False, axis: int =
     return -np.squeeze(np.take_along_axis(log_q, np.expand_dims(target, axis), axis), axis)
 
 
+def _softmax_crossentropy(
+    target: Array,
+    logits: Array,
+    row_weight: Any = None,
+    *,
+    total: bool = False,
+    label_smoothing: float = 0.0,
+    class_weight: Any = None,
+    z_loss: float = 0.0,
+    softcap: Any = None,
+) -> Array:
+    logits = logits if softcap is None else softcap * np.tanh(logits / softcap)
+    classes = logits.shape[-1]
+    lse = _logsumexp(logits, -1, True)
+    hot = np.eye(classes)[target] if target.ndim < logits.ndim else target
+    cost = np.where(np.ones(classes) if class_weight is None else class_weight, lse - logits, 0.0)
+    weights = 1.0 if class_weight is None else np.array(class_weight)
+    t = weights * ((1 - label_smoothing) * hot + label_smoothing / classes)
+    values = np.where(t == 0, 0.0, t * cost).sum(-1) + z_loss * np.square(lse[..., 0])
+    values = values if row_weight is None else np.where(np.equal(row_weight, 0), 0.0, values * row_weight)
+    return values.sum() if total else values
+
+
+def _linear_crossentropy(
+    target: Array, hidden: Array, weight: Array, bias: Any = None, row_weight: Any = None, **options: Any
+) -> Array:
+    options.pop("memory_budget", None)
+    present = None if row_weight is None else np.broadcast_to(np.not_equal(row_weight, 0), hidden.shape[:-1])
+    hidden = hidden if present is None else np.where(present[..., None], hidden, 0.0)
+    logits = hidden @ weight.T + (0.0 if bias is None else bias)
+    return _softmax_crossentropy(target, logits, row_weight, **options)
+
+
 def _clip(x: Array, low: Any = None, high: Any = None) -> Array:
     return x if low is None and high is None else np.clip(x, low, high)
 
@@ -382,11 +415,50 @@ def _composed() -> Iterator[OperationCase]:
             "binary_crossentropy", f"from_logits {from_logits}", (SIMPLEX, output), _binary_crossentropy,
             {"from_logits": from_logits}, smooth=(0, 1),
         )  # fmt: skip
+    yield from _over_classes()
     yield from _sequences()
     scores = np.array([[0.1, 0.9, 0.5, 0.5], [0.5, 0.5, 0.5, 0.0], [NAN, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0]])
     for k in (1, 2, 3):
         chosen = (np.array([2, 1, 0, 1]), scores)
         yield OperationCase("in_top_k", f"k {k}", chosen, _in_top_k, {"k": k}, result="bool")
+
+
+def _over_classes() -> Iterator[OperationCase]:
+    labels = np.array([0, 3, 1])
+    some = np.array([2.0, 0.0, 0.5])
+    beyond = np.where(some[:, None] == 0, NAN, SMOOTH)  # of that row nothing may arrive
+    weight, bias = OTHER, np.array([0.5, -0.5, 0.0])
+    options: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "smoothed": {"label_smoothing": 0.1},
+        "z_loss": {"z_loss": 0.01},
+        "softcap": {"softcap": 1.5},
+        "everything": {"label_smoothing": 0.1, "z_loss": 0.01, "softcap": 1.5},
+    }
+    softmax, linear = "softmax_crossentropy", "linear_crossentropy"
+    for (about, given), total in itertools.product(options.items(), (False, True)):
+        keywords = {"total": total, **given}
+        for kind, target, classes in (("sparse", labels, labels % 3), ("soft", SIMPLEX, SIMPLEX[:, :3])):
+            name = f"{about} {kind} {'total' if total else 'rows'}"
+            yield OperationCase(softmax, name, (target, SMOOTH), _softmax_crossentropy, keywords, smooth=(1,))
+            yield OperationCase(
+                linear, name, (classes, SMOOTH, weight, bias), _linear_crossentropy, keywords, smooth=(1, 2, 3)
+            )
+            weighted = f"{name} of weighted rows"
+            yield OperationCase(softmax, weighted, (target, beyond, some), _softmax_crossentropy, keywords)
+            inputs = (classes, beyond, weight, bias, some)
+            yield OperationCase(linear, weighted, inputs, _linear_crossentropy, keywords, smooth=(2, 3))
+    far = np.array([[1e4, -1e4, 0.0], [-INF, 0.0, 1.0]])
+    yield OperationCase(softmax, "edge values", (np.array([1, 2]), far), _softmax_crossentropy)
+    cube = np.array([[0, 1, 2], [3, 0, 1]])
+    yield OperationCase(softmax, "leading axes", (cube, CUBE), _softmax_crossentropy, smooth=(1,))
+    yield OperationCase(softmax, "no rows", (labels[:0], SMOOTH[:0]), _softmax_crossentropy)
+    nothing = (labels[:0], SMOOTH[:0], weight)
+    yield OperationCase(linear, "no rows", nothing, _linear_crossentropy, {"total": True}, smooth=(1, 2))
+    chunks = {"memory_budget": 24}
+    yield OperationCase(
+        linear, "leading axes and chunks", (cube % 3, CUBE, weight), _linear_crossentropy, chunks, smooth=(1, 2)
+    )
 
 
 def _sequences() -> Iterator[OperationCase]:

@@ -1,0 +1,138 @@
+"""Cross-entropy of a softmax over many classes: the formulas of the derived operations, in terms of the primitives.
+
+With `z` the logits, `lse = log(sum(exp(z)))` over the V classes, `w` their weights (1 unless given), `a` the label smoothing
+and `n_v = lse - z_v` what class `v` costs:
+
+| labels | a row's loss |
+|---|---|
+| the class y | `(1 - a) * w_y * n_y + a / V * sum(w * n)` |
+| t, a weight for each class | `sum(w * ((1 - a) * t + a / V) * n)` |
+
+and `z_loss * lse^2` is added. A soft cap `c` takes `c * tanh(z / c)` for the logits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multiloss._errors import NotSupportedError
+from multiloss._typing import Tensor
+
+if TYPE_CHECKING:
+    from multiloss.interface import Backend
+
+HALVES = ("float16", "bfloat16")
+"""The dtypes whose statistics are computed in float32."""
+
+
+def softmax_crossentropy(
+    b: Backend,
+    target: Tensor,
+    logits: Tensor,
+    row_weight: Tensor,
+    total: bool,
+    label_smoothing: float,
+    class_weight: Tensor,
+    z_loss: float,
+    softcap: float | None,
+) -> Tensor:
+    """See `Backend.softmax_crossentropy`."""
+    sparse = target.ndim < logits.ndim
+    present = None if row_weight is None or isinstance(row_weight, (int, float)) else row_weight != 0
+    if present is not None:  # select before the mathematics: 0 * nan is nan
+        columns = b.expand_dims(present, -1)
+        logits = b.where(columns, logits, 0.0)
+        target = b.where(present if sparse else columns, target, 0 if sparse else 0.0)
+    logits = _wide(b, logits)
+    if softcap is not None:
+        logits = b.tanh(logits / softcap) * softcap
+    largest = b.stop_gradient(b.max(logits, -1, True))
+    largest = b.where(b.isfinite(largest), largest, 0.0)
+    centred = logits - largest
+    log_total = b._log_total(centred, -1)
+    if sparse:
+        chosen = b.take_along_axis(centred, b.expand_dims(target, -1), -1)
+        values = b.squeeze(log_total - chosen, -1)  # a difference of small numbers: lse and the logit may be large
+        if class_weight is not None:
+            class_weight = b.cast(class_weight, b.dtype(values))
+            shape = tuple(target.shape)
+            values = values * b.reshape(b.take_along_axis(class_weight, b.reshape(target, (-1,)), 0), shape)
+        if label_smoothing:
+            spread = label_smoothing * b.mean(_weighed(b, class_weight, log_total - centred), -1)
+            values = spread if label_smoothing == 1 else (1.0 - label_smoothing) * values + spread
+    else:
+        target = b.cast(target, b.dtype(logits))
+        if label_smoothing:
+            target = target * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
+        values = b.sum(b.multiply_no_nan(_weighed(b, class_weight, target), log_total - centred), -1)
+    if z_loss:
+        values = values + z_loss * b.square(b.squeeze(log_total + largest, -1))
+    return weigh_rows(b, values, row_weight, total)
+
+
+def linear_crossentropy(
+    b: Backend,
+    target: Tensor,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    row_weight: Tensor,
+    total: bool,
+    label_smoothing: float,
+    class_weight: Tensor,
+    z_loss: float,
+    softcap: float | None,
+    memory_budget: int | None,
+    group: object,
+) -> Tensor:
+    """See `Backend.linear_crossentropy`."""
+    if group is not None:
+        raise NotSupportedError(
+            f"The {b.name} backend cannot split classes over devices: group={group!r}. Expected group=None, or tensors of "
+            "torch (a process group) or JAX (the name of a mesh axis)."
+        )
+    lead, columns = tuple(hidden.shape[:-1]), hidden.shape[-1]
+    sparse = target.ndim < hidden.ndim
+    rows = 1
+    for size in lead:
+        rows *= size
+    hidden = b.reshape(hidden, (rows, columns))
+    target = b.reshape(target, (rows,) if sparse else (rows, weight.shape[0]))
+    one_for_all = row_weight is None or isinstance(row_weight, (int, float))
+    row_weight = row_weight if one_for_all else b.reshape(row_weight, (rows,))
+    if not one_for_all:
+        hidden = b.where(b.expand_dims(row_weight != 0, -1), hidden, 0.0)  # or 0 * nan reaches the gradient of weight
+    weight = b.moveaxis(_wide(b, weight), 0, 1)
+    step = rows if memory_budget is None else max(1, memory_budget // (weight.shape[1] * 4))
+    parts = []
+    for start in range(0, rows, step) if rows else (0,):
+        here = slice(start, start + step)
+        logits = _wide(b, hidden[here, :]) @ weight
+        logits = logits if bias is None else logits + b.reshape(b.cast(bias, b.dtype(logits)), (1, -1))
+        labels = target[here] if sparse else target[here, :]
+        part = row_weight if one_for_all else row_weight[here]
+        parts.append(
+            softmax_crossentropy(b, labels, logits, part, False, label_smoothing, class_weight, z_loss, softcap)
+        )
+    values = b.reshape(parts[0] if len(parts) == 1 else b.concatenate(parts), lead)
+    return b.sum(values) if total else values
+
+
+def weigh_rows(b: Backend, values: Tensor, row_weight: Tensor, total: bool) -> Tensor:
+    """Return values times the weights of their rows, 0 where those are 0, or the sum."""
+    if row_weight is not None:
+        weighted = values * row_weight
+        numbers = isinstance(row_weight, (int, float))
+        values = weighted if numbers else b.where(row_weight != 0, weighted, 0.0)
+    return b.sum(values) if total else values
+
+
+def _weighed(b: Backend, class_weight: Tensor, x: Tensor) -> Tensor:
+    if class_weight is None:
+        return x
+    shape = (1,) * (x.ndim - 1) + (-1,)
+    return b.multiply_no_nan(b.reshape(b.cast(class_weight, b.dtype(x)), shape), x)
+
+
+def _wide(b: Backend, x: Tensor) -> Tensor:
+    return b.cast(x, "float32") if b.dtype(x) in HALVES else x
