@@ -89,11 +89,10 @@ def _rows(fn: Callable[..., Any], static: dict[str, Any], boxed: list[bool], slo
             given = [next(found) if wanted else row for row, wanted in zip(rows, boxed, strict=True)]
             return fn(*given, **static)
 
-        with np.errstate(all="ignore"):
-            pullback, values = make_vjp(of_variables, variables)
-            if values.dtype == bool:  # a decision, of which there is no gradient
-                return values, *map(np.zeros_like, variables)
-            return values, *pullback(np.ones_like(values))
+        pullback, values = make_vjp(of_variables, variables)
+        if values.dtype == bool:  # a decision, of which there is no gradient
+            return values, *map(np.zeros_like, variables)
+        return values, *pullback(np.ones_like(values))
 
     values, *found = _blocks.in_blocks(block, arrays)
     slopes.extend(found)
@@ -233,6 +232,7 @@ class AutogradBackend(NumpyBackend):
     l2_normalize = Backend.l2_normalize
     _log_total = Backend._log_total
     binary_crossentropy = Backend.binary_crossentropy
+    sparse_categorical_crossentropy = Backend.sparse_categorical_crossentropy
     normalized_probabilities = Backend.normalized_probabilities
 
 
