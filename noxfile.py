@@ -108,12 +108,13 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def plugin(session: nox.Session) -> None:
-    """Install a third-party backend from its own distribution and run the conformance suite on it."""
+    """Install a third-party backend from its own distribution; run the conformance suite and the contract on it."""
     install_project(session, "numpy")
     install(session, *TEST_GROUP)
     session.install("./tests/plugin")
     settings = ("-c", "tests/plugin/pyproject.toml", "--rootdir", "tests/plugin")
     session.run("pytest", *settings, "tests/plugin/tests", *session.posargs, env=ENV)
+    run_pytest(session, "array_api_strict", "tests/contract")
 
 
 @nox.session

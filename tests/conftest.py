@@ -8,10 +8,13 @@ A backend that is named and cannot be imported fails the run: nothing is ever sk
 * `host(x)`: a tensor as a NumPy array. `xp`: the framework's own namespace (`numpy`, `torch`, `jax.numpy`).
 * `float64`: requested by tests that need float64; it switches JAX to 64 bits for the time of the test.
 * `@pytest.mark.backends("torch", "jax")`: the test is about these backends alone.
+* `@pytest.mark.needs("gradients", "float16")`: the test is skipped on a backend of others that cannot do these. Ours can
+  do everything, and fail where they cannot.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -22,6 +25,7 @@ import hypothesis
 import numpy as np
 import pytest
 from multiloss import _config, _registry
+from multiloss._errors import DTypeError
 from multiloss._registry import load_backend, use_backend
 from multiloss.interface import Backend
 
@@ -49,6 +53,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "multiloss")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "backends(*names): the test is about these backends alone")
+    config.addinivalue_line("markers", "needs(*abilities): the test needs gradients, or dtypes, by name")
     for name in BACKENDS:
         try:
             load_backend(name)
@@ -77,6 +82,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if other:
         config.hook.pytest_deselected(items=other)
         items[:] = [item for item in items if item not in set(other)]
+    for item in items:
+        for ability in {each for marker in item.iter_markers("needs") for each in marker.args}:
+            name = item.callspec.params.get("backend") if isinstance(item, pytest.Function) else None
+            if name is not None and lacks(name, ability):
+                item.add_marker(pytest.mark.skip(reason=f"The backend {name} has no {ability}."))
+
+
+@functools.cache
+def lacks(name: str, ability: str) -> bool:
+    """Whether a backend cannot do what a test needs. Those that are ours can do all: nothing of theirs is ever skipped."""
+    if name in BUILTIN:
+        return False
+    backend = load_backend(name)
+    if ability == "gradients":
+        return not backend.differentiable
+    try:
+        backend.full((1,), 0.0, dtype=ability)
+    except DTypeError:
+        return True
+    return False
 
 
 @pytest.fixture(autouse=True)

@@ -287,8 +287,8 @@ def _area(
     else:
         x, y = {"ROC": _roc, "PR": _precision_recall, "PRGAIN": _precision_recall_gain}[curve](tp, fp)
         average_precision = curve == "PR" and summation_method == "interpolation"
-        heights = y[1:] if average_precision else _heights(y[:-1], y[1:], summation_method)
-        steps = (x[1:] - x[:-1]) * heights
+        heights = y[1:, ...] if average_precision else _heights(y[:-1, ...], y[1:, ...], summation_method)
+        steps = (x[1:, ...] - x[:-1, ...]) * heights
     return _averaged(K.sum(steps, 0), multi_label, label_weights, dtype)
 
 
@@ -302,20 +302,23 @@ def _averaged(value: Tensor, multi_label: bool, label_weights: tuple[float, ...]
     return as_result(value, dtype)
 
 
+def _totals(counts: Tensor) -> Tensor:
+    """Return the counts at the lowest threshold, for each threshold."""
+    return K.broadcast_to(counts[-1:, ...], tuple(counts.shape))
+
+
 def _roc(tp: Tensor, fp: Tensor) -> tuple[Tensor, Tensor]:
-    return K.divide_no_nan(fp, K.broadcast_to(fp[-1:], fp.shape)), K.divide_no_nan(
-        tp, K.broadcast_to(tp[-1:], tp.shape)
-    )
+    return K.divide_no_nan(fp, _totals(fp)), K.divide_no_nan(tp, _totals(tp))
 
 
 def _precision_recall(tp: Tensor, fp: Tensor) -> tuple[Tensor, Tensor]:
-    return K.divide_no_nan(tp, K.broadcast_to(tp[-1:], tp.shape)), K.divide_no_nan(tp, tp + fp)
+    return K.divide_no_nan(tp, _totals(tp)), K.divide_no_nan(tp, tp + fp)
 
 
 def _precision_recall_gain(tp: Tensor, fp: Tensor) -> tuple[Tensor, Tensor]:
     """Return recall gain and precision gain; without true positives they are 0 and 1, and recall gain is never below 0."""
-    odds = K.divide_no_nan(tp[-1:], fp[-1:])
-    missed = K.broadcast_to(tp[-1:], tp.shape) - tp
+    odds = K.divide_no_nan(tp[-1:, ...], fp[-1:, ...])
+    missed = _totals(tp) - tp
     recall_gain = 1.0 - odds * K.divide_no_nan(missed, tp)
     precision_gain = 1.0 - odds * K.divide_no_nan(fp, tp)
     return K.maximum(K.where(tp == 0, 0.0, recall_gain), 0.0), K.where(tp == 0, 1.0, precision_gain)
@@ -334,9 +337,9 @@ def _interpolated_precision(tp: Tensor, fp: Tensor) -> Tensor:
     `slope * (dtp + intercept * log(p1 / p0)) / positives`.
     """
     predicted = tp + fp
-    gained = tp[1:] - tp[:-1]
-    slope = K.divide_no_nan(gained, predicted[1:] - predicted[:-1])
-    intercept = tp[:-1] - slope * predicted[:-1]
-    growing = predicted[:-1] > 0
-    ratio = K.where(growing, predicted[1:] / K.where(growing, predicted[:-1], 1.0), 1.0)
-    return K.divide_no_nan(slope * (gained + intercept * K.log(ratio)), K.broadcast_to(tp[-1:], slope.shape))
+    gained = tp[1:, ...] - tp[:-1, ...]
+    slope = K.divide_no_nan(gained, predicted[1:, ...] - predicted[:-1, ...])
+    intercept = tp[:-1, ...] - slope * predicted[:-1, ...]
+    growing = predicted[:-1, ...] > 0
+    ratio = K.where(growing, predicted[1:, ...] / K.where(growing, predicted[:-1, ...], 1.0), 1.0)
+    return K.divide_no_nan(slope * (gained + intercept * K.log(ratio)), K.broadcast_to(tp[-1:, ...], slope.shape))

@@ -251,7 +251,7 @@ def confusion(state: BucketState) -> Confusion:
 
 def _above(counts: Tensor, weights: Tensor) -> Tensor:
     totals = K.cast(K.cumsum(counts, 0), K.dtype(weights)) + K.cumsum(weights, 0)
-    return K.concatenate([K.zeros_like(totals[:1]), totals], 0)
+    return K.concatenate([K.zeros_like(totals[:1, ...]), totals], 0)
 
 
 def _below(counts: Tensor, weights: Tensor) -> Tensor:

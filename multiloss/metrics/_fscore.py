@@ -182,7 +182,7 @@ def _score(*tensors: Tensor, average: str | None, beta: float, dtype: DType | No
     counts = totals(*tensors)
     if average == "micro":
         counts = K.sum(counts, 1)
-    tp, fp, fn = counts[0], counts[1], counts[2]
+    tp, fp, fn = counts[0, ...], counts[1, ...], counts[2, ...]
     hits = (1.0 + beta * beta) * tp
     scores = K.divide_no_nan(hits, hits + beta * beta * fn + fp)
     if average == "macro":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
+import pytest
 from multiloss import value_and_grad
 from multiloss.losses._spec import LossSpec, spec_of
 from multiloss.testing import example, public_loss_classes, public_losses, variants
@@ -21,6 +23,9 @@ INTERACTING = [name for name in CLASSES if not spec_of(public_loss_classes()[nam
 """The losses that compare the samples of a batch with each other: copies and parts of a batch give other values."""
 RATIOS = [name for name in CLASSES if spec_of(public_loss_classes()[name]().fn).event == "ratio"]
 """The losses that are a ratio of sums over the batch: parts add up, but no sample has a value of its own."""
+HALF_DTYPES = ["float16", *(["bfloat16"] if importlib.util.find_spec("ml_dtypes") is not None else [])]
+HALVES = [pytest.param(dtype, marks=pytest.mark.needs(dtype)) for dtype in HALF_DTYPES]
+"""What tests are parametrized with, since a backend of others may lack them."""
 VARIANTS = [(name, parameters) for name in FUNCTIONS for parameters in variants(spec_of(public_losses()[name]))]
 
 
@@ -49,9 +54,12 @@ def data(name: str, shape: tuple[int, ...] = (6, 4), dtype: str = "float32", see
     return arrays
 
 
-def value_and_gradient(loss: Any, y_true: Any, y_pred: Any, *rest: Any) -> tuple[Any, Any]:
-    """Return what a loss object gives and its gradient for the predictions, as NumPy arrays."""
+def value_and_gradient(loss: Any, y_true: Any, y_pred: Any, *rest: Any, **parameters: Any) -> tuple[Any, Any]:
+    """Return what a loss object gives and its gradient for the predictions, as NumPy arrays; None where there are none."""
     from multiloss._registry import owner_of
 
-    value, gradient = value_and_grad(loss)(y_true, y_pred, *rest)
+    if not owner_of(y_pred).differentiable:
+        value = loss(y_true, y_pred, *rest, **parameters)
+        return owner_of(value).to_numpy(value), None
+    value, gradient = value_and_grad(loss)(y_true, y_pred, *rest, **parameters)
     return owner_of(value).to_numpy(value), owner_of(gradient).to_numpy(gradient)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from multiloss import _errors
-from multiloss.testing import PARAMETER_VALUES, parameter_values
+from multiloss.testing import NEEDED_BESIDE, PARAMETER_VALUES, parameter_values
 from tests.contract.facts import CLASSES, FUNCTIONS, data, function, loss_class, spec
 
 PARAMETERS = [(name, key) for name in FUNCTIONS for key in spec(name).defaults]
-ON_OTHER_DATA = {("ctc", "blank"), ("ctc", "zero_infinity")}
-"""What acts on other labels, or where there is no alignment, only: see tests/losses/test_ctc.py."""
+ON_OTHER_DATA = {
+    *(("ctc", name) for name in ("blank", "zero_infinity")),
+    *((name, "overwrite_logits") for name in ("categorical_crossentropy", "sparse_categorical_crossentropy")),
+}
+"""What acts on other labels, or where there is no alignment, only, see tests/losses/test_ctc.py; or on memory alone, see
+tests/crossentropy.
+"""
 OUTSIDE = {
     "axis": ["last", 0.5, None, True],
     "from_logits": [None, "yes", 1],
@@ -23,6 +28,9 @@ OUTSIDE = {
     "margin": ["wide", None, True],
     "remove_diagonal": [None, "yes", 1],
     "zero_infinity": [None, "yes", 1],
+    "z_loss": [-0.1, "much", None, True],
+    "softcap": [0.0, -1.0, "soft", True],
+    "overwrite_logits": [None, "yes", 1],
     "alpha": ["half", None],
     "class_weight": [
         *(
@@ -61,7 +69,17 @@ def test_every_parameter_has_values_to_test_it_with(name, key):
 @pytest.mark.parametrize(("name", "key"), [pair for pair in PARAMETERS if pair not in ON_OTHER_DATA])
 def test_every_parameter_can_change_the_result(name, key, backend, tensor, host):
     """Some parameters act beside another only (alpha beside apply_class_balancing): those get the other's value too."""
-    others = [{}, *({other: parameter_values(spec(name), other)[0]} for other in spec(name).defaults)]
+    others = [
+        NEEDED_BESIDE.get(key, {}),
+        *(
+            {
+                other: parameter_values(spec(name), other)[0],
+                **NEEDED_BESIDE.get(other, {}),
+                **NEEDED_BESIDE.get(key, {}),
+            }
+            for other in spec(name).defaults
+        ),
+    ]
     for value in parameter_values(spec(name), key):
         changed = False
         for beside in others:
@@ -78,21 +96,24 @@ def test_every_parameter_can_change_the_result(name, key, backend, tensor, host)
 @pytest.mark.parametrize(("name", "key"), PARAMETERS)
 def test_a_parameter_of_the_class_is_that_of_the_function(name, key, backend, tensor, host):
     for value in parameter_values(spec(name), key):
-        y_true, y_pred = data(name, (4, 4), **{key: value})
-        loss = loss_class(name)(reduction="none", **{key: value})
+        options = {key: value, **NEEDED_BESIDE.get(key, {})}
+        y_true, y_pred = data(name, (4, 4), **options)
+        loss = loss_class(name)(reduction="none", **options)
         assert getattr(loss, key) == value
-        expected = host(function(name)(tensor(y_true), tensor(y_pred), **{key: value}))
+        expected = host(function(name)(tensor(y_true), tensor(y_pred), **options))
         np.testing.assert_array_equal(host(loss(tensor(y_true), tensor(y_pred))), expected)
 
 
 @pytest.mark.parametrize(("name", "key"), PARAMETERS)
 def test_a_parameter_can_be_changed_later(name, key, backend, tensor, host):
     value = parameter_values(spec(name), key)[0]
-    y_true, y_pred = (tensor(each) for each in data(name, (4, 4), **{key: value}))
-    loss = loss_class(name)()
-    loss(*(tensor(each) for each in data(name, (4, 4))))
+    beside = NEEDED_BESIDE.get(key, {})
+    y_true, y_pred = (tensor(each) for each in data(name, (4, 4), **{key: value}, **beside))
+    loss = loss_class(name)(**beside)
+    loss(*(tensor(each) for each in data(name, (4, 4), **beside)))
     setattr(loss, key, value)
-    np.testing.assert_array_equal(host(loss(y_true, y_pred)), host(loss_class(name)(**{key: value})(y_true, y_pred)))
+    expected = loss_class(name)(**{key: value}, **beside)(y_true, y_pred)
+    np.testing.assert_array_equal(host(loss(y_true, y_pred)), host(expected))
     assert loss.get_config()[key] == value
 
 

@@ -26,12 +26,13 @@ def jobs():
 def check(loss, name, dtype, expected, expected_gradient, y_true, y_pred):
     backend = load_backend(name)
     given = [make_tensor(backend, each.astype(dtype)) for each in (y_true, y_pred)]
-    value, gradient = loss(*given), grad(loss)(*given)
-    for each in (value, gradient):
+    results = [(loss(*given), expected)]
+    if backend.differentiable:
+        results.append((grad(loss)(*given), expected_gradient))
+    for each, right in results:
         assert owner_of(each) is backend
         assert backend.dtype(each) == dtype
-    assert_close(backend.to_numpy(value), expected, "float32")
-    assert_close(backend.to_numpy(gradient), expected_gradient, "float32")
+        assert_close(backend.to_numpy(each), right, "float32")
     with use_backend(name):  # host data goes to this thread's backend, whatever the others do
         assert owner_of(loss(y_true.tolist(), y_pred.tolist())) is backend
     return True
@@ -41,7 +42,8 @@ def check(loss, name, dtype, expected, expected_gradient, y_true, y_pred):
 def job():
     loss = losses.CategoricalCrossentropy(from_logits=True)
     y_true, y_pred = data("categorical_crossentropy", dtype="float64", from_logits=True)
-    return loss, loss(y_true, y_pred), grad(loss)(y_true, y_pred), y_true, y_pred
+    with use_backend("numpy"):
+        return loss, loss(y_true, y_pred), grad(loss)(y_true, y_pred), y_true, y_pred
 
 
 def test_eight_threads_interleave_the_frameworks(job):
@@ -90,7 +92,8 @@ def test_the_inputs_are_left_alone(name, backend, tensor, host):
     arrays = [*data(name), weight, mask]
     tensors = [tensor(each) for each in arrays]
     loss(*tensors)
-    grad(loss)(*tensors)
+    if backend.differentiable:
+        grad(loss)(*tensors)
     for before, after in zip(arrays, tensors, strict=True):
         np.testing.assert_array_equal(host(after), before)
 

@@ -5,7 +5,6 @@ What the inputs alone do is in `test_dtypes.py` and `test_metric_inputs.py`.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import subprocess
 import sys
@@ -21,9 +20,8 @@ from multiloss.losses import Loss
 from multiloss.testing import public_loss_classes
 from multiloss.utils import to_categorical
 from tests.contract import metric_facts
-from tests.contract.facts import CLASSES, INTERACTING, data, spec
+from tests.contract.facts import CLASSES, HALF_DTYPES, HALVES, INTERACTING, data, spec
 
-HALVES = ["float16", *(["bfloat16"] if importlib.util.find_spec("ml_dtypes") is not None else [])]
 ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 """How far a result may be from the exact one for being returned in that dtype."""
 BOUND = 1e-3
@@ -92,6 +90,7 @@ def test_targets_weights_and_mask_may_be_of_another_precision(name, dtype, backe
         close(result, exactly(make(name), targets, predictions, weight, mask), BOUND)
 
 
+@pytest.mark.needs("float16")
 @pytest.mark.parametrize("name", FLOATS)
 def test_full_precision_beside_half_precision_is_kept(name, backend, tensor, float64):
     given = (*map(tensor, data(name, dtype="float64")), weights(backend, tensor, "float16"))
@@ -100,6 +99,7 @@ def test_full_precision_beside_half_precision_is_kept(name, backend, tensor, flo
     close(result, exactly(make(name), *given), 1e-10)
 
 
+@pytest.mark.needs("gradients")
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("name", FLOATS)
 def test_gradients_come_back_in_half_precision(name, dtype, backend, tensor):
@@ -131,6 +131,7 @@ def test_parts_of_a_batch_add_up_in_float32(name, dtype, backend, tensor):
     close(total / divisor, exactly(make(name), *given), BOUND)
 
 
+@pytest.mark.needs("gradients")
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("name", [*LOGITS, *UNBOUNDED])
 def test_nothing_overflows_far_from_zero(name, dtype, backend, tensor, host):
@@ -181,7 +182,7 @@ def test_metrics_take_weights_in_half_precision(name, dtype, backend, tensor):
     given = [backend.cast(x, dtype) if backend.is_floating(x) else x for x in given]
     weight = backend.cast(tensor(np.linspace(0.25, 2.0, metric_facts.samples(metric)[0]).astype("float32")), dtype)
     result = metric(*given, sample_weight=weight)
-    assert not any(variable.dtype in HALVES for variable in metric.variables)
+    assert not any(variable.dtype in HALF_DTYPES for variable in metric.variables)
     assert backend.dtype(result) == "float32"
     close(
         result,
@@ -204,10 +205,11 @@ WHOLE = [name for name in metric_facts.OPERANDS if not (metric_facts.data(metric
 """The metrics whose targets are whole numbers."""
 
 
+@pytest.mark.needs(HALF_DTYPES[-1])
 @pytest.mark.parametrize("name", WHOLE)
 def test_metrics_take_integers_beside_half_precision(name, backend, tensor):
     y_true, y_pred = map(tensor, metric_facts.data(metric_facts.make(name)))
-    y_pred = backend.cast(y_pred, HALVES[-1])
+    y_pred = backend.cast(y_pred, HALF_DTYPES[-1])
     for targets in (backend.cast(y_true, "int32"), backend.cast(y_true, "float32")):
         result = metric_facts.make(name)(targets, y_pred)
         assert backend.dtype(result) == "float32"
@@ -257,6 +259,7 @@ def test_batches_of_different_precision_accumulate_in_one_metric(dtype, backend,
 # ── Objectives, regularizers, constraints, labels ───────────────────────────────────────────────────────────────
 
 
+@pytest.mark.needs("gradients")
 @pytest.mark.parametrize("dtype", HALVES)
 def test_objectives_take_half_precision(dtype, backend, tensor):
     rng = np.random.default_rng(0)
@@ -299,6 +302,7 @@ def test_objectives_take_half_precision(dtype, backend, tensor):
         close(each, exact[2][name], 8 * ROUNDING[dtype])
 
 
+@pytest.mark.needs("gradients")
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("cls", REGULARIZERS)
 def test_regularizers_give_float32_and_a_gradient_in_half_precision(cls, dtype, backend, tensor, host):

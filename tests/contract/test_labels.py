@@ -69,6 +69,7 @@ def test_booleans_are_the_classes_0_and_1(name, backend, tensor, host):
     assert_close(host(function(name)(tensor(np.array([True, False, True])), tensor(Y_PRED))), expected, "float32")
 
 
+@pytest.mark.needs("float16")
 @pytest.mark.parametrize("name", SPARSE)
 def test_labels_beyond_what_a_float_counts_are_exact(name, backend, tensor, host):
     """bfloat16 ends at 256, float16 at 2048: a label cast to the predictions' dtype would be its neighbour."""
@@ -126,6 +127,7 @@ def test_a_bad_label_is_a_nan_row_in_a_compiled_graph_and_under_torch_func(name,
     assert np.isnan(host(gradient)[1:]).any(-1).all()
 
 
+@pytest.mark.needs("gradients")
 @pytest.mark.parametrize("name", SPARSE)
 def test_the_gradient_of_bad_labels_raises_too_where_values_are_at_hand(name, backend, tensor):
     with pytest.raises(_errors.LabelError):

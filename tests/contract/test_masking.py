@@ -19,6 +19,15 @@ def spoilt(x, garbage):
     return x
 
 
+def assert_no_other_gradient(gradient, expected, kept):
+    """Assert that the gradient is the expected one where `kept`, and 0 elsewhere; None where a backend has none."""
+    if expected is None:
+        assert gradient is None
+        return
+    assert_close(gradient[kept], expected, "float32")
+    assert not gradient[~kept].any()
+
+
 @pytest.mark.parametrize("how", ["mask", "weight"])
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
 @pytest.mark.parametrize("name", CLASSES)
@@ -31,8 +40,7 @@ def test_what_does_not_count_reaches_nothing(name, garbage, how, backend, tensor
     value, gradient = value_and_gradient(loss, *broken, *arguments)
     expected, expected_gradient = value_and_gradient(loss, tensor(y_true[KEPT]), tensor(y_pred[KEPT]))
     assert_close(value, expected, "float32")
-    assert_close(gradient[KEPT], expected_gradient, "float32")
-    assert not gradient[~KEPT].any()
+    assert_no_other_gradient(gradient, expected_gradient, KEPT)
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if spec(name).event != "row"])
@@ -46,8 +54,7 @@ def test_steps_of_a_sequence_can_be_masked(name, backend, tensor):
     value, gradient = value_and_gradient(loss, tensor(broken_true), tensor(broken_pred), None, tensor(mask))
     expected, expected_gradient = value_and_gradient(loss, tensor(y_true[mask]), tensor(y_pred[mask]))
     assert_close(value, expected, "float32")
-    assert_close(gradient[mask], expected_gradient, "float32")
-    assert not gradient[~mask].any()
+    assert_no_other_gradient(gradient, expected_gradient, mask)
 
 
 @pytest.mark.parametrize("reduction", REDUCING)
@@ -58,7 +65,7 @@ def test_an_empty_batch_is_0_with_gradient_0(name, reduction, backend, tensor):
     for arguments in ((), (tensor(np.zeros(0, np.float32)),), (None, tensor(np.zeros(0, bool)))):
         value, gradient = value_and_gradient(loss, tensor(y_true[:0]), tensor(y_pred[:0]), *arguments)
         assert value == 0
-        assert gradient.shape == y_pred[:0].shape
+        assert gradient is None or gradient.shape == y_pred[:0].shape
 
 
 @pytest.mark.parametrize("reduction", REDUCING)
@@ -69,7 +76,7 @@ def test_all_masked_is_0_with_gradient_0(name, reduction, backend, tensor):
     for arguments in ((tensor(np.zeros(6, np.float32)),), (None, tensor(np.zeros(6, bool)))):
         value, gradient = value_and_gradient(loss, tensor(y_true), tensor(np.full_like(y_pred, np.nan)), *arguments)
         assert value == 0
-        assert not gradient.any()
+        assert gradient is None or not gradient.any()
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if "ignore_class" in spec(name).defaults])
@@ -94,5 +101,4 @@ def test_an_ignored_class_does_not_count(name, ignored, backend, tensor):
     value, gradient = value_and_gradient(cls(ignore_class=ignored), tensor(broken_true), tensor(broken_pred))
     expected, expected_gradient = value_and_gradient(cls(), tensor(y_true[KEPT]), tensor(y_pred[KEPT]))
     assert_close(value, expected, "float32")
-    assert_close(gradient[KEPT], expected_gradient, "float32")
-    assert not gradient[~KEPT].any()
+    assert_no_other_gradient(gradient, expected_gradient, KEPT)

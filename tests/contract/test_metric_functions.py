@@ -84,6 +84,7 @@ def test_every_backend_gives_what_numpy_gives_in_float64(name, dtype, backend, t
         assert tuple(values.shape) == (shape if elementwise else shape[:-1])
 
 
+@pytest.mark.needs("float16")
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_half_precision_is_computed_in_float32(name, backend, tensor, host, float64):
     y_true, y_pred = batch(name)

@@ -261,6 +261,9 @@ class Case(NamedTuple):
     arguments: tuple = ()
 
 
+NEED_GRADIENTS = (has_no_gradient_where_it_is_0, cuts_its_gradient)
+"""What is wrong with these is the gradient alone."""
+
 LOSSES = [
     Case(ignores_weights, healthy, test_weights.test_zero_weight_removes_a_sample, "Planted", ("sum",)),
     Case(ignores_weights, healthy, test_weights.test_a_weight_of_k_equals_k_copies, "Planted", ("sum",)),
@@ -318,13 +321,24 @@ LOSSES += [
         (subtracts_from_1, test_exact_values.test_a_value_is_right_to_its_last_digits, True, "float32"),
     )
 ]
+OF_LOSSES = [
+    pytest.param(
+        case,
+        marks=[
+            *(mark for mark in getattr(case.test, "pytestmark", []) if mark.name == "needs"),
+            *(pytest.mark.needs(each) for each in case.arguments if each == "float16"),
+            *([pytest.mark.needs("gradients")] if case.plant in NEED_GRADIENTS else []),
+        ],
+    )
+    for case in LOSSES
+]
 LOSS_IDS = [f"{case.plant.__name__}-{case.test.__name__}" for case in LOSSES]
 
 
 # ── Running them ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("case", LOSSES, ids=LOSS_IDS)
+@pytest.mark.parametrize("case", OF_LOSSES, ids=LOSS_IDS)
 def test_a_broken_loss_is_noticed(case, run, register, monkeypatch):
     monkeypatch.setitem(exact.REFERENCES, "planted", exact.binary_crossentropy)
     fn, cls = case.plant()
@@ -333,7 +347,7 @@ def test_a_broken_loss_is_noticed(case, run, register, monkeypatch):
         run(case.test, case.name, *case.arguments)
 
 
-@pytest.mark.parametrize("case", LOSSES, ids=LOSS_IDS)
+@pytest.mark.parametrize("case", OF_LOSSES, ids=LOSS_IDS)
 def test_a_healthy_loss_is_not(case, run, register, monkeypatch):
     monkeypatch.setitem(exact.REFERENCES, "planted", exact.binary_crossentropy)
     fn, cls = case.good()
