@@ -18,6 +18,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 from multiloss._boundary import normalize_axis
+from multiloss._crossentropy import HALVES
 from multiloss._errors import ArgumentError
 from multiloss._typing import PerClass, Tensor
 from multiloss.dispatch import K
@@ -79,12 +80,12 @@ def by_number(given: Mapping[Any, Any]) -> dict[int, Any] | None:
 
 
 def as_vector(weights: PerClass, size: int, what: str, like: Tensor) -> Tensor:
-    """Return weights as a tensor of shape (size,), in the dtype of `like`.
+    """Return weights as a tensor of shape (size,), in the dtype of `like`, at least float32.
 
     Raises:
         ArgumentError: for another number of them.
     """
-    dtype = K.dtype(like)
+    dtype = "float32" if K.dtype(like) in HALVES else K.dtype(like)
     numbers = isinstance(weights, (tuple, list))
     weights = K.asarray(weights, dtype=dtype, like=like) if numbers else K.cast(weights, dtype)
     shape = tuple(weights.shape)

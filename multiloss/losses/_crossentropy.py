@@ -17,6 +17,7 @@ from multiloss.losses._classes import (
     weigh_chosen,
     weighted_elements,
 )
+from multiloss.losses._softmax import of_logits, softmax_crossentropy
 from multiloss.losses._spec import loss
 
 __all__ = [
@@ -85,7 +86,7 @@ def binary_crossentropy(
     )
 
 
-@loss(y_true="one-hot", y_pred="distribution or logits", event="joint")
+@loss(y_true="one-hot", y_pred="distribution or logits", event="joint", weighed=softmax_crossentropy)
 def categorical_crossentropy(
     y_true: Tensor,
     y_pred: Tensor,
@@ -95,6 +96,9 @@ def categorical_crossentropy(
     *,
     class_weight: PerClass = None,
     ignore_class: int | None = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    overwrite_logits: bool = False,
 ) -> Tensor:
     """Cross-entropy of one-hot or soft labels: the first choice for single-label classification with one-hot labels.
 
@@ -113,9 +117,15 @@ def categorical_crossentropy(
             labels are smoothed.
         ignore_class: a class whose samples do not count: value and gradient are 0, and means do not divide by them. A
             sample is of the class that has more than half of its label.
+        z_loss: times the square of `log(sum(exp(y_pred)))`, it is added to each sample before its weight: keeps logits
+            from drifting. Usual: 1e-4. Needs `from_logits`, as do the next two.
+        softcap: logits `z` become `softcap * tanh(z / softcap)`.
+        overwrite_logits: a permission to write the gradient where the logits are, which saves their size in memory. JAX,
+            and anything that still needs the logits, makes no use of it.
 
     Raises:
-        ArgumentError: for another number of weights than classes; for an `ignore_class` that is none of them.
+        ArgumentError: for another number of weights than classes; for an `ignore_class` that is none of them; for an option
+            of logits without `from_logits`.
 
     >>> round(float(categorical_crossentropy([0.0, 1.0], [0.5, 0.5])), 4)
     0.6931
@@ -123,12 +133,15 @@ def categorical_crossentropy(
     2.0794
     """
     del ignore_class  # acts at the boundary, before the formula
+    options = of_logits(from_logits, label_smoothing, class_weight, z_loss, softcap, overwrite_logits)
+    if options:
+        return softmax_crossentropy(y_true, y_pred, axis=axis, **options)
     if label_smoothing or class_weight is not None:
         y_true = weigh(smooth_one_hot(y_true, label_smoothing, axis), class_weight, axis)
     return K.categorical_crossentropy(y_true, y_pred, from_logits, axis)
 
 
-@loss(y_true="class index", y_pred="distribution or logits", event="joint")
+@loss(y_true="class index", y_pred="distribution or logits", event="joint", weighed=softmax_crossentropy)
 def sparse_categorical_crossentropy(
     y_true: Tensor,
     y_pred: Tensor,
@@ -138,6 +151,9 @@ def sparse_categorical_crossentropy(
     *,
     label_smoothing: float = 0.0,
     class_weight: PerClass = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    overwrite_logits: bool = False,
 ) -> Tensor:
     """Cross-entropy of integer labels: `categorical_crossentropy` without the memory of one-hot labels.
 
@@ -152,21 +168,24 @@ def sparse_categorical_crossentropy(
             divide by it.
         axis: the one that holds the classes.
         label_smoothing: `a` in [0, 1]; the label keeps `1 - a`, and each of the C classes gets `a / C`.
-        class_weight: as in `categorical_crossentropy`.
+        class_weight, z_loss, softcap, overwrite_logits: as in `categorical_crossentropy`.
 
     Raises:
         LabelError: for a label outside [0, C) where values can be looked at; on accelerators and inside a trace that
             row is nan instead.
-        ArgumentError: for another number of weights than classes.
+        ArgumentError: for another number of weights than classes; for an option of logits without `from_logits`.
 
     >>> round(float(sparse_categorical_crossentropy(1, [0.5, 0.5])), 4)
     0.6931
     """
     del ignore_class  # acts at the boundary, before the formula
+    options = of_logits(from_logits, label_smoothing, class_weight, z_loss, softcap, overwrite_logits)
+    if options:
+        return softmax_crossentropy(y_true, y_pred, axis=axis, **options)
     if not label_smoothing:
         values = K.sparse_categorical_crossentropy(y_true, y_pred, from_logits, axis)
         return weigh_chosen(values, y_true, y_pred, class_weight, axis)
-    log_q = K.log_softmax(y_pred, axis) if from_logits else K.log(K.normalized_probabilities(y_pred, axis))
+    log_q = K.log(K.normalized_probabilities(y_pred, axis))
     return smooth_chosen(weigh(-log_q, class_weight, axis), y_true, label_smoothing, axis)
 
 
@@ -274,6 +293,9 @@ class CategoricalCrossentropy(LossFunctionWrapper):
         *,
         class_weight: PerClass = None,
         ignore_class: int | None = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        overwrite_logits: bool = False,
     ) -> None:
         super().__init__(
             categorical_crossentropy,
@@ -285,6 +307,9 @@ class CategoricalCrossentropy(LossFunctionWrapper):
             axis=axis,
             class_weight=class_weight,
             ignore_class=ignore_class,
+            z_loss=z_loss,
+            softcap=softcap,
+            overwrite_logits=overwrite_logits,
         )
 
 
@@ -302,6 +327,9 @@ class SparseCategoricalCrossentropy(LossFunctionWrapper):
         *,
         label_smoothing: float = 0.0,
         class_weight: PerClass = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        overwrite_logits: bool = False,
     ) -> None:
         super().__init__(
             sparse_categorical_crossentropy,
@@ -313,6 +341,9 @@ class SparseCategoricalCrossentropy(LossFunctionWrapper):
             axis=axis,
             label_smoothing=label_smoothing,
             class_weight=class_weight,
+            z_loss=z_loss,
+            softcap=softcap,
+            overwrite_logits=overwrite_logits,
         )
 
 

@@ -12,11 +12,12 @@ Loss and metric of the same name share this code, so they cannot disagree about 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from multiloss._boundary import align_weights
 from multiloss._errors import ArgumentError, unknown_name
-from multiloss._typing import Shape, Tensor
+from multiloss._typing import DType, Shape, Tensor
 from multiloss.dispatch import K
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none")
@@ -86,17 +87,19 @@ def keep(computed: Tensor, x: Tensor, fill: float, axis: int | None = None) -> T
 def partial(values: Tensor, selection: Selection, reduction: str) -> tuple[Tensor, Tensor]:
     """Return numerator and denominator of the reduced value; both add up over parts of a batch."""
     weighted = values if selection.weights is None else values * selection.weights
-    total = K.sum(weighted)
+    count = divisor(selection, reduction, values.shape, K.dtype(values))
+    return K.sum(weighted), K.full((), count, like=values) if isinstance(count, int) else count
+
+
+def divisor(selection: Selection, reduction: str, shape: Shape, dtype: DType) -> Tensor | int:
+    """Return what the sum of values of `shape` is divided by: a scalar tensor, or the number of all values."""
     if reduction == "mean_with_sample_weight":
         weights = selection.weights if selection.divisor is None else selection.divisor
         if weights is not None:
-            return total, K.sum(weights)
+            return K.sum(weights)
     if selection.counted is not None:
-        return total, K.cast(K.sum(selection.counted), K.dtype(values))
-    count = 1
-    for size in values.shape:
-        count *= size
-    return total, K.full((), count, like=values)
+        return K.cast(K.sum(selection.counted), dtype)
+    return math.prod(shape)
 
 
 def reduce(values: Tensor, selection: Selection, reduction: str) -> Tensor:

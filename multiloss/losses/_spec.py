@@ -24,7 +24,9 @@ from multiloss._boundary import (
     require_real,
     settled,
 )
+from multiloss._crossentropy import HALVES
 from multiloss._errors import ArgumentError
+from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import Backend
@@ -37,6 +39,7 @@ from multiloss.losses._reduction import (
     reduce,
     select,
 )
+from multiloss.losses._weighed import Weighed
 
 Target = Literal["real", "positive", "sign", "probability", "one-hot", "class index", "class index sequence", "id"]
 Prediction = Literal[
@@ -81,6 +84,7 @@ class LossSpec:
         curved: whether the second derivative for `y_pred` is more than 0 and kinks.
         samplewise: whether each value depends on its own sample alone. A formula whose values do not takes a `mask`, which
             says which samples are there.
+        weighed: what takes the weights of its rows, and may add them up, in place of the formula; used with `from_logits`.
         by_rows: whether each value depends on its own row alone, if the classes are on the last axis. Labels that are signs
             are first looked at together.
         samples: what the function form runs.
@@ -101,6 +105,7 @@ class LossSpec:
         prediction: Prediction,
         event: Event,
         curved: bool = True,
+        weighed: Callable[..., Tensor] | None = None,
     ) -> None:
         code = formula.__code__
         self.name: str = formula.__name__
@@ -109,6 +114,7 @@ class LossSpec:
         self.prediction = prediction
         self.event = event
         self.curved = curved
+        self.weighed = weighed
         self._positional = code.co_varnames[2 : code.co_argcount]
         self._all: Mapping[str, Any] = {
             **dict(zip(self._positional, formula.__defaults__ or (), strict=True)),
@@ -198,15 +204,30 @@ class LossSpec:
     def values(self, y_true: Tensor, y_pred: Tensor, parameters: Mapping[str, Any]) -> Tensor:
         """Return what the formula does, which a backend may evaluate some rows at a time."""
         shared = any(hasattr(parameters.get(name), "dtype") for name in self.per_class)  # may want a gradient
-        if self.by_rows and not shared and parameters.get("axis", -1) in (-1, y_pred.ndim - 1):
+        if self.in_rows(parameters) and not shared and parameters.get("axis", -1) in (-1, y_pred.ndim - 1):
             return K.run_rows(self.formula, y_true, y_pred, **parameters)
         values: Tensor = self.formula(y_true, y_pred, **parameters)
         return values
+
+    def in_rows(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether a backend may take the formula some rows at a time: unless it is one operation that does so itself."""
+        return self.by_rows and not (self.weighed is not None and parameters.get("from_logits", False))
+
+    def takes_weights(self, y_pred: Tensor, parameters: Mapping[str, Any]) -> bool:
+        """Whether the weights of rows go into the operation, which pays for large predictions."""
+        return (
+            self.weighed is not None
+            and parameters.get("from_logits", False)
+            and parameters.get("axis", -1) in (-1, y_pred.ndim - 1)
+            and owner_of(y_pred).takes_rows(y_pred)
+        )
 
     def parts(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor, *, reduction: str, **static: Any
     ) -> tuple[Tensor, Tensor]:
         """Return numerator and denominator of the reduced value, which add up over parts of a batch."""
+        if self.takes_weights(y_pred, static):
+            return _weighed(self, y_true, y_pred, sample_weight, mask, **static).partial(reduction)
         return partial(*self.selected(y_true, y_pred, sample_weight, mask, **static), reduction)
 
     def has_classes(self, parameters: Mapping[str, Any]) -> bool:
@@ -289,6 +310,17 @@ def _prepare(
     return y_true, y_pred
 
 
+def _prepare_half(spec: LossSpec, y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    """Do what `_prepare` does, with the predictions and soft labels as they are."""
+    if spec.target == "class index":
+        return align_labels(as_labels(y_true), y_pred.shape, -1), y_pred
+    y_true, y_pred = align(y_true, y_pred)
+    if not K.is_floating(y_true):
+        require_real(y_true)
+        y_true = K.cast(y_true, "float32")
+    return y_true, y_pred
+
+
 class Arranged(NamedTuple):
     """What a formula gets, and what is to be done with what it returns."""
 
@@ -329,6 +361,8 @@ def _samples(
 ) -> Tensor:
     """Return one value per sample: what the function form of a loss returns."""
     parameters = {**spec.join(operands, parameters)}
+    if spec.takes_weights(y_pred, parameters):
+        return _weighed(spec, y_true, y_pred, None, None, checked=checked, dtype=None, **parameters).values()
     y_true, y_pred = _prepare(spec, y_true, y_pred, None, parameters)
     selection = _select(spec, y_true, y_pred, None, None, parameters)
     return _evaluate(spec, _filled(spec, y_true, y_pred, selection, checked, parameters), parameters)
@@ -348,7 +382,8 @@ def _select(
     if spec.event != "element":
         at = normalize_axis(parameters.get("axis", -1), len(shape))
         shape = shape[:at] + shape[at + 1 :]
-    weight_dtype = K.dtype(y_pred) if K.is_floating(y_pred) else "float32"
+    wide = K.is_floating(y_pred) and K.dtype(y_pred) not in HALVES
+    weight_dtype = K.dtype(y_pred) if wide else "float32"
     selection = select(sample_weight, mask, shape, weight_dtype, kept, weight)
     if present is not None:
         computed = present if selection.computed is None else selection.computed & present
@@ -379,6 +414,9 @@ def _selected(
     spec: LossSpec, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor, **static: Any
 ) -> tuple[Tensor, Selection]:
     """Return one value per sample, 0 where it does not count, and what counts: what loss and metric then add up."""
+    if spec.takes_weights(y_pred, static):
+        weighed = _weighed(spec, y_true, y_pred, sample_weight, mask, **static)
+        return weighed.values(), weighed.selection
     arranged = arrange(spec, y_true, y_pred, sample_weight, mask, **static)
     parameters = {name: value for name, value in static.items() if name not in ("checked", "dtype")}
     return _evaluate(spec, arranged, parameters), arranged.selection
@@ -401,9 +439,53 @@ def _reduced(
     given: dict[str, Any] = {"checked": checked, "dtype": dtype, **spec.join(operands, parameters)}
     if parts:
         return spec.parts(y_true, y_pred, sample_weight, mask, reduction=reduction, **given)
-    values, selection = spec.selected(y_true, y_pred, sample_weight, mask, **given)
-    result = reduce(values, selection, reduction)
+    if spec.takes_weights(y_pred, given):
+        result = _weighed(spec, y_true, y_pred, sample_weight, mask, **given).reduce(reduction)
+    else:
+        result = reduce(*spec.selected(y_true, y_pred, sample_weight, mask, **given), reduction)
     return result if dtype is None else K.cast(result, dtype)
+
+
+def _weighed(
+    spec: LossSpec,
+    y_true: Tensor,
+    y_pred: Tensor,
+    sample_weight: Tensor,
+    mask: Tensor,
+    *,
+    checked: bool,
+    dtype: DType | None,
+    **parameters: Any,
+) -> Weighed:
+    """Return what the rows count for, and the operation that takes it. Half precision is left to the operation."""
+    assert spec.weighed is not None
+    narrow = dtype != "float64" and K.dtype(y_pred) in HALVES
+    if narrow:
+        y_true, y_pred = _prepare_half(spec, y_true, y_pred)
+    else:
+        y_true, y_pred = _prepare(spec, y_true, y_pred, dtype, parameters)
+    selection = _select(spec, y_true, y_pred, sample_weight, mask, parameters)
+    shape = tuple(y_pred.shape[:-1])
+    in_range = None
+    if spec.target == "class index":
+        known = (y_true >= 0) & (y_true < y_pred.shape[-1])
+        in_range = None if checked else known
+        if not checked or selection.computed is not None:
+            y_true = K.where(known, y_true, 0)
+    options = {name: value for name, value in parameters.items() if name != "axis"}
+    operation = functools.partial(_operate, spec.weighed, y_true, y_pred, options)
+    return Weighed(operation, selection, in_range, shape, "float32" if narrow else K.dtype(y_pred), y_pred)
+
+
+def _operate(
+    weighed: Callable[..., Tensor],
+    y_true: Tensor,
+    y_pred: Tensor,
+    options: Mapping[str, Any],
+    row_weight: Tensor,
+    total: bool,
+) -> Tensor:
+    return weighed(y_true, y_pred, row_weight, total, **options)
 
 
 def _is_vector(spec: LossSpec, y_pred: Tensor, parameters: Mapping[str, Any]) -> bool:
@@ -417,6 +499,9 @@ def _settled(
     """Do what `_reduced` does, for tensors that need nothing done to them and all count alike."""
     if _is_vector(spec, y_pred, parameters):
         y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
+    if by_rows and spec.takes_weights(y_pred, parameters):
+        weighed = _weighed(spec, y_true, y_pred, None, None, checked=True, dtype=None, **parameters)
+        return weighed.partial(reduction) if parts else weighed.reduce(reduction)
     values = (
         K.run_rows(spec.formula, y_true, y_pred, **parameters)
         if by_rows
@@ -425,7 +510,14 @@ def _settled(
     return partial(values, _NO_SELECTION, reduction) if parts else reduce(values, _NO_SELECTION, reduction)
 
 
-def loss(*, y_true: Target, y_pred: Prediction, event: Event = "mean", curved: bool = True) -> Callable[[F], F]:
+def loss(
+    *,
+    y_true: Target,
+    y_pred: Prediction,
+    event: Event = "mean",
+    curved: bool = True,
+    weighed: Callable[..., Tensor] | None = None,
+) -> Callable[[F], F]:
     """Make a formula over K a public loss.
 
     Args:
@@ -434,10 +526,11 @@ def loss(*, y_true: Target, y_pred: Prediction, event: Event = "mean", curved: b
         event: `"mean"` if the formula averages over the last axis, so that each element could be a sample of its own;
             `"joint"` if the axis belongs together, as a distribution or a vector does; `"element"` if it stays.
         curved: False if the formula is made of straight pieces, and has no second derivative to train with.
+        weighed: what computes the formula from logits, given `(y_true, y_pred, row_weight, total, **parameters)`.
     """
 
     def decorate(formula: F) -> F:
-        public: F = publish(LossSpec(formula, y_true, y_pred, event, curved))
+        public: F = publish(LossSpec(formula, y_true, y_pred, event, curved, weighed))
         return public
 
     return decorate
@@ -460,7 +553,8 @@ def publish(spec: LossSpec) -> Any:
         if direct:
             owner = settled(y_true, y_pred)
             if owner is not None:
-                return (owner.run_rows if by_rows else owner.run)(formula, y_true, y_pred, **static)
+                in_rows = by_rows if not static else spec.in_rows(static)
+                return (owner.run_rows if in_rows else owner.run)(formula, y_true, y_pred, **static)
         backend, (y_true, y_pred, *operands) = arrive(y_true, y_pred, *operands)
         y_pred = spec.settle_integers(backend, y_pred, None, static)
         checked = spec.labels_checked(backend, y_true, y_pred, None, None, spec.join(operands, static))

@@ -16,6 +16,7 @@ metric of your own to the library's rules, on the active backend.
 from multiloss.testing._checks import check_loss, check_metric
 from multiloss.testing._kinks import KinkCase, kink_cases
 from multiloss.testing._losses import (
+    NEEDED_BESIDE,
     PARAMETER_VALUES,
     LossCase,
     example,
@@ -45,6 +46,7 @@ __all__ = [
     "DIFFERENCES",
     "METRIC_PARAMETER_VALUES",
     "NEEDED",
+    "NEEDED_BESIDE",
     "PARAMETER_VALUES",
     "TAKES",
     "TOLERANCES",

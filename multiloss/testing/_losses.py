@@ -27,14 +27,22 @@ PARAMETER_VALUES: Mapping[str, tuple[Any, ...]] = {
     "beta": (0.9,),
     "label_smoothing": (0.2,),
     "margin": (0.1,),
+    "overwrite_logits": (True,),
     "pos_weight": (2.5, [0.5, 2.0, 1.0, 3.0]),
     "q": (0.8,),
     "remove_diagonal": (False,),
+    "softcap": (0.8,),
+    "z_loss": (0.3,),
     "zero_infinity": (True,),
 }
 """For each parameter, values other than its default that must be able to change a loss of four classes; see
 `parameter_values`.
 """
+
+NEEDED_BESIDE: Mapping[str, Mapping[str, Any]] = {
+    name: {"from_logits": True} for name in ("overwrite_logits", "softcap", "z_loss")
+}
+"""For parameters that are refused by themselves, what they need beside them."""
 
 
 def public_losses() -> dict[str, Any]:
@@ -135,12 +143,19 @@ def parameter_values(spec: LossSpec, name: str) -> tuple[Any, ...]:
 
 
 def variants(spec: LossSpec) -> list[dict[str, Any]]:
-    """Return the defaults, and for each parameter its other values one at a time.
+    """Return the defaults, and for each parameter its other values one at a time, with what they need beside them.
 
     Raises:
         LookupError: for a parameter that `PARAMETER_VALUES` does not know.
     """
-    return [{}, *({name: value} for name in spec.defaults for value in parameter_values(spec, name))]
+    return [
+        {},
+        *(
+            {name: value, **NEEDED_BESIDE.get(name, {})}
+            for name in spec.defaults
+            for value in parameter_values(spec, name)
+        ),
+    ]
 
 
 @dataclass(frozen=True)
