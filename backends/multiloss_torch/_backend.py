@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from multiloss._errors import DTypeError
-from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss._typing import Axis, DType, PerClass, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend
 
-from multiloss_torch import _blocks
+from multiloss_torch import _blocks, _crossentropy
+from multiloss_torch._rows import Options
 
 _DTYPES: dict[DType, torch.dtype] = {
     name: getattr(torch, name)
@@ -257,6 +258,29 @@ class TorchBackend(Backend):
         if _is_recorded(output, output):
             return torch.clamp(output / torch.clamp(total, TINY), EPSILON, 1.0 - EPSILON)
         return torch.clamp_(output / torch.clamp_(total, TINY), EPSILON, 1.0 - EPSILON)
+
+    def softmax_crossentropy(
+        self,
+        target: Tensor,
+        logits: Tensor,
+        row_weight: Tensor = None,
+        /,
+        total: bool = False,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        overwrite: bool = False,
+    ) -> Tensor:
+        formula = super().softmax_crossentropy
+        if logits.numel() > _crossentropy.SMALL:
+            options = Options(label_smoothing, z_loss, softcap)
+            found = _crossentropy.softmax_crossentropy(
+                *(formula, target, logits, row_weight, total, class_weight, options, overwrite)
+            )
+            if found is not None:
+                return found
+        return formula(target, logits, row_weight, total, label_smoothing, class_weight, z_loss, softcap)
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,201 @@
+"""Cross-entropies of a softmax over many classes: which way each call goes, and the way of logits that exist already.
+
+Where torch's own machinery has to follow each operation (a compiler, torch.func, forward-mode differentiation, a subclass
+of tensors), and where there is little to do, the formula of the interface is as good as anything. Logits in the memory of
+the CPU are swept in tiles, and on CUDA by one kernel. The gradient of a sum of losses is taken in the same sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from multiloss._errors import ArgumentError
+from torch import Tensor
+
+from multiloss_torch._rows import Options, sweep, wide
+
+SMALL = 1 << 15
+"""Up to how many logits the formula is as fast."""
+
+Formula = Callable[..., Tensor]
+"""The same operation by the formula of the interface: `formula(target, logits, row_weight, total, **options)`."""
+
+
+def is_plain(*tensors: Any) -> bool:
+    """Whether these are ordinary tensors that nothing but autograd follows, so that a kernel may look at their values."""
+    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+        return False
+    if torch.autograd.forward_ad._current_level >= 0:
+        return False
+    return all(type(each) in (Tensor, torch.nn.Parameter) for each in tensors if each is not None)
+
+
+def wants_gradient(*tensors: Any) -> bool:
+    """Whether autograd records what is done with one of these."""
+    return torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in tensors)
+
+
+def softmax_crossentropy(
+    formula: Formula,
+    target: Tensor,
+    logits: Tensor,
+    row_weight: Tensor | float | None,
+    total: bool,
+    class_weight: Tensor | None,
+    options: Options,
+    overwrite: bool,
+) -> Tensor | None:
+    """Return the losses of the rows, or their sum; None where the formula of the interface should."""
+    weight = row_weight if isinstance(row_weight, Tensor) else None
+    if logits.numel() <= SMALL or not logits.is_cpu or not is_plain(logits, target, weight, class_weight):
+        return None
+    if wants_gradient(target, class_weight):
+        return None
+    classes, dtype = logits.shape[-1], wide(logits.dtype)
+    labels = target.detach().reshape(-1).long() if target.ndim < logits.ndim else target.detach().reshape(-1, classes)
+    scale = row_weight if weight is None else weight.detach().reshape(-1).to(dtype)
+    class_weight = None if class_weight is None else class_weight.detach().to(dtype)
+    if not wants_gradient(logits):
+        values = sweep(logits.detach().reshape(-1, classes), labels, scale, class_weight, options)
+        return values.sum() if total else values.reshape(logits.shape[:-1])
+    overwrite = overwrite and not logits.is_leaf and logits.is_contiguous() and not _has_hooks()
+    run: Any = _Total.apply if total else _Values.apply
+    losses: Tensor = run(logits, labels, scale, class_weight, options, formula, overwrite)
+    return losses
+
+
+class _Total(torch.autograd.Function):
+    """The sum of the losses, and its gradient in the same sweep.
+
+    The first way back takes the gradient away with it, so that memory is held once; another one computes it again.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        scale: Tensor | float | None,
+        class_weight: Tensor | None,
+        options: Options,
+        formula: Formula,
+        overwrite: bool,
+    ) -> Tensor:
+        _remember(ctx, None if overwrite else logits, target, scale, class_weight, options, formula)
+        rows = _as_rows(logits)
+        # What the hooks of a checkpoint would drop must not stay here in another form.
+        gradient = None if _has_hooks() else _room(logits, rows, overwrite)
+        losses = sweep(rows, target, scale, class_weight, options, gradient)
+        ctx.gradient = None if gradient is None else gradient.view(logits.shape)
+        return losses.sum()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        gradient, ctx.gradient = ctx.gradient, None
+        if _is_followed():
+            return _by_formula(ctx, upstream, True)
+        if gradient is None:
+            return _again(ctx, upstream, False)
+        factor = float(upstream)
+        return gradient if factor == 1.0 else gradient.mul_(factor), *_NO_OTHERS
+
+
+class _Values(torch.autograd.Function):
+    """The loss of each row. Its gradient waits for what multiplies it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        scale: Tensor | float | None,
+        class_weight: Tensor | None,
+        options: Options,
+        formula: Formula,
+        overwrite: bool,
+    ) -> Tensor:
+        _remember(ctx, logits, target, scale, class_weight, options, formula)
+        ctx.overwrite = overwrite
+        return sweep(_as_rows(logits), target, scale, class_weight, options).reshape(logits.shape[:-1])
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        if _is_followed():
+            return _by_formula(ctx, upstream, False)
+        return _again(ctx, upstream, ctx.overwrite)
+
+
+_NO_OTHERS = (None,) * 6
+
+
+def _remember(
+    ctx: Any,
+    logits: Tensor | None,
+    target: Tensor,
+    scale: Tensor | float | None,
+    class_weight: Tensor | None,
+    options: Options,
+    formula: Formula,
+) -> None:
+    weights = scale if isinstance(scale, Tensor) else None
+    ctx.save_for_backward(logits, target, weights, class_weight)
+    ctx.number = None if weights is not None else scale
+    ctx.options, ctx.formula, ctx.spent = options, formula, logits is None
+
+
+def _recall(ctx: Any) -> tuple[Tensor, Tensor, Tensor | float | None, Tensor | None]:
+    if ctx.spent:
+        raise ArgumentError(
+            "The logits are gone: with overwrite=True their gradient was written in their place. Expected one backward "
+            "pass, and no create_graph; pass overwrite=False for more."
+        )
+    logits, target, weights, class_weight = ctx.saved_tensors
+    return logits, target, ctx.number if weights is None else weights, class_weight
+
+
+def _again(ctx: Any, upstream: Tensor, overwrite: bool) -> tuple[Tensor | None, ...]:
+    logits, target, scale, class_weight = _recall(ctx)
+    ctx.spent = overwrite
+    factor = upstream.reshape(-1) if upstream.ndim else float(upstream)
+    rows = _as_rows(logits)
+    gradient = _room(logits, rows, overwrite)
+    sweep(rows, target, factor if scale is None else factor * scale, class_weight, ctx.options, gradient)
+    return gradient.view(logits.shape), *_NO_OTHERS
+
+
+def _by_formula(ctx: Any, upstream: Tensor, total: bool) -> tuple[Tensor | None, ...]:
+    """Return the gradient as something that can be differentiated again, and mapped over."""
+    logits, target, scale, class_weight = _recall(ctx)
+    again = torch.is_grad_enabled()
+    lead = logits.shape[:-1]
+    target = target.reshape(lead if target.ndim == 1 else logits.shape)
+    scale = scale.reshape(lead) if isinstance(scale, Tensor) else scale
+    with torch.enable_grad():
+        logits = logits.view_as(logits) if again else logits.detach().requires_grad_()
+        value = ctx.formula(target, logits, scale, total, class_weight=class_weight, **ctx.options._asdict())
+        (gradient,) = torch.autograd.grad(value, logits, upstream, create_graph=again)
+    return gradient, *_NO_OTHERS
+
+
+def _as_rows(logits: Tensor) -> Tensor:
+    return logits.detach().reshape(-1, logits.shape[-1])
+
+
+def _room(logits: Tensor, rows: Tensor, overwrite: bool) -> Tensor:
+    """Return memory for the gradient: that of the logits if it may be, or of the copy that made rows of them."""
+    if overwrite or rows.data_ptr() != logits.data_ptr():
+        return rows
+    return torch.empty(rows.shape, dtype=rows.dtype)
+
+
+def _is_followed() -> bool:
+    """Whether a way back is recorded (for second derivatives), mapped over or compiled."""
+    level = torch._C._functorch.maybe_current_level()
+    return torch.is_grad_enabled() or level is not None or torch.compiler.is_compiling()
+
+
+def _has_hooks() -> bool:
+    """Whether saved tensors are packed by somebody's hooks, such as those of a checkpoint."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
