@@ -32,27 +32,42 @@ def in_blocks(fn: Callable[..., tuple[Any, ...]], arrays: tuple[Any, ...]) -> tu
 
     NumPy's warnings are off: see `NumpyBackend.run`.
     """
+    rows = len(arrays[0])
+    results: list[Any] = []
+    allocating = threading.Lock()
+
+    def fill(here: slice) -> None:
+        parts = fn(*(array[here] for array in arrays))
+        with allocating:
+            if not results:
+                results.extend(np.empty((rows, *part.shape[1:]), part.dtype) for part in parts)
+        for result, part in zip(results, parts, strict=True):
+            result[here] = part
+
+    _for_blocks(fill, rows, max(array.size for array in arrays))
+    return tuple(results)
+
+
+def multiply_rows(x: Any, factors: Any) -> None:
+    """Multiply `x` in place by `factors` of the same shape, or of the shape of all its axes but the last one."""
+    factors = factors if factors.ndim == x.ndim else factors[..., None]
+    _for_blocks(lambda here: np.multiply(x[here], factors[here], out=x[here]), len(x), x.size)
+
+
+def _for_blocks(do: Callable[[slice], Any], rows: int, elements: int) -> None:
+    """Call `do` for each block of rows, on all threads."""
     _keep_freed_memory()
-    rows, threads = len(arrays[0]), num_threads()
-    largest = max(array.size for array in arrays)
-    blocks = max(-(-largest // BLOCK), min(threads, 2 * largest // LARGE))
+    threads = num_threads()
+    blocks = max(-(-elements // BLOCK), min(threads, 2 * elements // LARGE), 1)
     blocks = min(-(-blocks // threads) * threads if blocks > threads else blocks, rows)
     # Of sizes that differ by a row at most: what a block computes depends on its rows, not on how many there are.
     edges = [rows * each // blocks for each in range(blocks + 1)]
-    results: list[Any] = []
-    allocating = threading.Lock()
     numbers = itertools.count()  # each thread takes the next block when it is done with one
 
     @np.errstate(all="ignore")
     def work() -> None:
         while (number := next(numbers)) < blocks:
-            here = slice(edges[number], edges[number + 1])
-            parts = fn(*(array[here] for array in arrays))
-            with allocating:
-                if not results:
-                    results.extend(np.empty((rows, *part.shape[1:]), part.dtype) for part in parts)
-            for result, part in zip(results, parts, strict=True):
-                result[here] = part
+            do(slice(edges[number], edges[number + 1]))
 
     helpers = min(threads, blocks) - 1
     pending = []
@@ -66,7 +81,6 @@ def in_blocks(fn: Callable[..., tuple[Any, ...]], arrays: tuple[Any, ...]) -> tu
     for each in pending:
         if not each.cancelled():
             each.result()
-    return tuple(results)
 
 
 def in_threads(fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
