@@ -2,76 +2,44 @@
 
 autograd calls a function with its arguments wrapped in boxes and records what happens to them. A box is one more
 tensor type with an owner: the backend below, which is NumPy's with autograd's counterpart of each differentiable
-function, and a derivative of our own where autograd has none or breaks the rules of the interface at a kink.
+function, and those of `_derivatives` where autograd has none, breaks the rules of the interface at a kink or is slow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import autograd.numpy as anp
 import numpy as np
 from autograd.core import make_vjp, vspace
-from autograd.extend import defvjp, defvjp_argnum, primitive
+from autograd.extend import defvjp_argnum, primitive
 from autograd.numpy.numpy_boxes import ArrayBox
-from autograd.tracer import getval
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import Backend
 
-from multiloss_numpy import _blocks
+from multiloss_numpy import _blocks, _derivatives
 from multiloss_numpy._backend import NumpyBackend, resolve_dtype
+from multiloss_numpy._derivatives import strip as _strip
 
 
-@primitive
-def _sqrt(x: Any) -> Any:
-    return np.sqrt(x)
+def _make_vjp(fn: Callable[[tuple[Any, ...]], Any], variables: tuple[Any, ...]) -> tuple[Callable[..., Any], Any]:
+    """Return how gradients by a tuple of variables come back, and the value of `fn`.
 
+    autograd adds what comes back to a tuple to a tuple of zeros, which a single variable need not wait for.
+    """
+    if len(variables) != 1:
+        pullback, value = make_vjp(fn, variables)
+        return pullback, value
+    (variable,) = variables
+    pullback, value = make_vjp(lambda box: fn((box,)), variable)
 
-def _sqrt_vjp(ans: Any, x: Any) -> Callable[[Any], Any]:
-    positive = x > 0
-    return lambda g: anp.where(positive, g * 0.5 / _sqrt(anp.where(positive, x, 1.0)), 0.0)
+    def single(g: Any) -> tuple[Any]:
+        found = pullback(g)  # some of autograd's derivatives are wider than what they are of
+        return (found if found.dtype == variable.dtype else found.astype(variable.dtype),)
 
-
-defvjp(_sqrt, _sqrt_vjp)
-
-
-@primitive
-def _take_along_axis(x: Any, indices: Any, axis: int) -> Any:
-    return np.take_along_axis(x, indices, axis)
-
-
-@primitive
-def _add_along_axis(values: Any, indices: Any, axis: int, shape: tuple[int, ...]) -> Any:
-    """Return zeros of `shape` with `values` added at `indices` along `axis`: the transpose of `_take_along_axis`."""
-    result = np.zeros(shape, values.dtype)
-    if indices.shape[axis] == 1:  # nothing can repeat: a plain assignment does, and is many times faster
-        np.put_along_axis(result, indices, values, axis)
-        return result
-    grid = list(np.ogrid[tuple(slice(size) for size in indices.shape)])
-    grid[axis] = indices
-    np.add.at(result, tuple(grid), values)
-    return result
-
-
-defvjp(
-    _take_along_axis,
-    lambda ans, x, indices, axis: lambda g: _add_along_axis(g, indices, axis, x.shape),
-    argnums=(0,),
-)
-defvjp(
-    _add_along_axis,
-    lambda ans, values, indices, axis, shape: lambda g: _take_along_axis(g, indices, axis),
-    argnums=(0,),
-)
-
-
-@primitive
-def _segment_sum(x: Any, segments: Any, num_segments: int) -> Any:
-    return NumpyBackend().segment_sum(x, segments, num_segments)
-
-
-defvjp(_segment_sum, lambda ans, x, segments, num_segments: lambda g: g[segments], argnums=(0,))
+    return single, value
 
 
 @primitive
@@ -89,7 +57,7 @@ def _rows(fn: Callable[..., Any], static: dict[str, Any], boxed: list[bool], slo
             given = [next(found) if wanted else row for row, wanted in zip(rows, boxed, strict=True)]
             return fn(*given, **static)
 
-        pullback, values = make_vjp(of_variables, variables)
+        pullback, values = _make_vjp(of_variables, variables)
         if values.dtype == bool:  # a decision, of which there is no gradient
             return values, *map(np.zeros_like, variables)
         return values, *pullback(np.ones_like(values))
@@ -99,11 +67,22 @@ def _rows(fn: Callable[..., Any], static: dict[str, Any], boxed: list[bool], slo
     return values
 
 
+_single: ContextVar[bool] = ContextVar("multiloss_single_pullback", default=False)
+"""Whether what is being pulled back is so only once: then slopes may be overwritten."""
+
+
 def _rows_vjp(
     argnum: int, ans: Any, fn: Any, static: Any, boxed: list[bool], slopes: list[Any], *arrays: Any
 ) -> Callable[[Any], Any]:
     slope = slopes[sum(boxed[: argnum - 4])]
-    return lambda g: (g if anp.ndim(g) == slope.ndim else g[..., None]) * slope
+
+    def pullback(g: Any) -> Any:
+        if _single.get() and type(g) is np.ndarray and g.dtype == slope.dtype:
+            _blocks.multiply_rows(slope, g)
+            return slope
+        return (g if anp.ndim(g) == slope.ndim else g[..., None]) * slope
+
+    return pullback
 
 
 defvjp_argnum(_rows, lambda argnum, ans, args, kwargs: _rows_vjp(argnum, ans, *args))
@@ -133,10 +112,10 @@ class AutogradBackend(NumpyBackend):
         return True
 
     # Where autograd already keeps the interface's rules.
-    abs = staticmethod(anp.abs)
+    abs = staticmethod(_derivatives.absolute)
     sign = staticmethod(anp.sign)
     square = staticmethod(anp.square)
-    sqrt = staticmethod(_sqrt)
+    sqrt = staticmethod(_derivatives.sqrt)
     exp = staticmethod(anp.exp)
     expm1 = staticmethod(anp.expm1)
     log = staticmethod(anp.log)
@@ -144,8 +123,8 @@ class AutogradBackend(NumpyBackend):
     tanh = staticmethod(anp.tanh)
     isnan = staticmethod(anp.isnan)
     isfinite = staticmethod(anp.isfinite)
-    maximum = staticmethod(anp.maximum)
-    minimum = staticmethod(anp.minimum)
+    maximum = staticmethod(_derivatives.maximum)
+    minimum = staticmethod(_derivatives.minimum)
 
     def power(self, x: Tensor, /, exponent: Tensor) -> Tensor:
         if isinstance(exponent, (int, float)) and exponent >= 1:
@@ -154,16 +133,16 @@ class AutogradBackend(NumpyBackend):
         return anp.where(zero, np.power(_strip(x), _strip(exponent)), anp.power(anp.where(zero, 1.0, x), exponent))
 
     def where(self, condition: Tensor, x: Tensor, y: Tensor, /) -> Tensor:
-        return anp.where(condition, x, y)
+        return _derivatives.where(_strip(condition), x, y)
+
+    def clip(self, x: Tensor, /, min_value: float | None = None, max_value: float | None = None) -> Tensor:
+        return _derivatives.clip(x, min_value, max_value)
 
     def stop_gradient(self, x: Tensor, /) -> Tensor:
         return _strip(x)
 
     def sum(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return anp.sum(x, axis=axis, keepdims=keepdims)
-
-    def mean(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return anp.mean(x, axis=axis, keepdims=keepdims)
+        return _derivatives.total(x, axis, keepdims)
 
     def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return anp.max(x, axis=axis, keepdims=keepdims)
@@ -184,13 +163,13 @@ class AutogradBackend(NumpyBackend):
         return super().argsort(_strip(x), axis)
 
     def take_along_axis(self, x: Tensor, indices: Tensor, /, axis: int = -1) -> Tensor:
-        return _take_along_axis(x, indices, axis)
+        return _derivatives.take_along_axis(x, indices, axis)
 
     def searchsorted(self, sorted_values: Tensor, values: Tensor, /, side: str = "left") -> Tensor:
         return super().searchsorted(_strip(sorted_values), _strip(values), side)
 
     def segment_sum(self, x: Tensor, segments: Tensor, /, num_segments: int) -> Tensor:
-        return _segment_sum(x, segments, num_segments)
+        return _derivatives.segment_sum(x, segments, num_segments)
 
     def reshape(self, x: Tensor, /, shape: Shape) -> Tensor:
         return anp.reshape(x, shape)
@@ -222,25 +201,50 @@ class AutogradBackend(NumpyBackend):
         boxed = [isinstance(each, ArrayBox) for each in tensors]
         return _rows(fn, static, boxed, [], *tensors)
 
+    def binary_crossentropy(self, target: Tensor, output: Tensor, /, from_logits: bool = False) -> Tensor:
+        if _is_once(target, output) and target.shape == output.shape and target.dtype == output.dtype:
+            return _derivatives.binary_crossentropy(target, output, from_logits)
+        return Backend.binary_crossentropy(self, target, output, from_logits)
+
+    def categorical_crossentropy(
+        self, target: Tensor, output: Tensor, /, from_logits: bool = False, axis: int = -1
+    ) -> Tensor:
+        alike = _is_once(target, output) and target.shape == output.shape and target.dtype == output.dtype
+        if alike and not from_logits:
+            return _derivatives.categorical_crossentropy(target, output, False, axis)
+        return Backend.categorical_crossentropy(self, target, output, from_logits, axis)
+
+    def sparse_categorical_crossentropy(
+        self, target: Tensor, output: Tensor, /, from_logits: bool = False, axis: int = -1
+    ) -> Tensor:
+        if _is_once(target, output) and not from_logits:
+            return _derivatives.sparse_categorical_crossentropy(target, output, False, axis)
+        return Backend.sparse_categorical_crossentropy(self, target, output, from_logits, axis)
+
     # NumPy's overrides trade the derivative for speed; here the formulas of the interface stand.
     _halves = Backend._halves
-    clip = Backend.clip
     add_to_pair = Backend.add_to_pair
     ranked_counts = Backend.ranked_counts
     roc_area = Backend.roc_area
     min = Backend.min
     l2_normalize = Backend.l2_normalize
     _log_total = Backend._log_total
-    binary_crossentropy = Backend.binary_crossentropy
-    sparse_categorical_crossentropy = Backend.sparse_categorical_crossentropy
     normalized_probabilities = Backend.normalized_probabilities
 
 
-def _strip(x: Any) -> Any:
-    """Return the array inside a box, inside however many nested boxes."""
-    while isinstance(x, ArrayBox):
-        x = getval(x)
-    return x
+def _is_once(target: Any, output: Any) -> bool:
+    """Whether `output` alone is differentiated, and only once, elementwise beside an array of its own shape: then a
+    cross-entropy has a derivative that is one array.
+    """
+    return isinstance(output, ArrayBox) and not isinstance(output._value, ArrayBox) and type(target) is np.ndarray
+
+
+def _owned(gradient: Any) -> Any:
+    """Return an array that its owner may write to, or what is being differentiated itself."""
+    if isinstance(gradient, ArrayBox):
+        return gradient
+    gradient = np.asarray(gradient)
+    return gradient if gradient.flags.writeable else gradient.copy()
 
 
 def value_and_grad(
@@ -259,11 +263,15 @@ def value_and_grad(
         return anp.sum(boxes[0])
 
     with np.errstate(all="ignore"):  # as in NumpyBackend.run, for the way back
-        pullback, value = make_vjp(scalar, tuple(leaves))
+        pullback, value = _make_vjp(scalar, tuple(leaves))
         if constant:
             return constant[0], auxiliary, [np.zeros_like(leaf) for leaf in leaves]
-        gradients = pullback(vspace(value).ones())
-    return value, auxiliary, [np.asarray(gradient) for gradient in gradients]
+        token = _single.set(True)
+        try:
+            gradients = pullback(vspace(value).ones())
+        finally:
+            _single.reset(token)
+    return value, auxiliary, [_owned(gradient) for gradient in gradients]
 
 
 def grad_and_hessian_products(
