@@ -88,6 +88,51 @@ def _logistic(y_true: Tensor, y_pred: Tensor, label_smoothing: float) -> tuple[T
     return p - y_true, p * K.sigmoid(-y_pred)  # 1 - p loses its digits where p is almost 1
 
 
+class _Binary(NamedTuple):
+    """Logits, seen from both labels."""
+
+    logits: Tensor
+    p: Tensor
+    """Their probability."""
+    q: Tensor
+    """`1 - p`, with all its digits."""
+
+    @classmethod
+    def of(cls, logits: Tensor) -> _Binary:
+        return cls(logits, K.sigmoid(logits), K.sigmoid(-logits))
+
+    def missed(self, target: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is missed of targets, its logarithmic derivative, and the derivative of the cross-entropy."""
+        yes, no = target * self.q, (1.0 - target) * self.p
+        missed = yes + no
+        return missed, K.divide_no_nan((1.0 - 2.0 * target) * (self.p * self.q), missed), no - yes
+
+
+def _focal(
+    target: Tensor, of: _Binary, nats: Tensor, alpha: float | None, gamma: float, curved: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Return the derivatives of `missed^gamma * nats`, balanced by `alpha`; without the second if it is not asked for."""
+    missed, rate, error = of.missed(target)
+    scale = K.power(missed, gamma)
+    if alpha is not None:
+        scale = scale * (target * alpha + (1.0 - target) * (1.0 - alpha))
+    rate = gamma * rate
+    pull = K.multiply_no_nan(rate, nats)
+    slope = scale * (pull + error)
+    if not curved:
+        return slope, None
+    bend = rate * ((gamma - 1.0) / gamma) + (of.q - of.p) if gamma else of.q - of.p
+    return slope, scale * (pull * bend + 2.0 * rate * error + of.p * of.q)
+
+
+def _binary_focal(
+    y_true: Tensor, y_pred: Tensor, apply_class_balancing: bool, alpha: float, gamma: float, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    y_true = smooth_yes_or_no(y_true, label_smoothing)
+    nats = K.binary_crossentropy(y_true, y_pred, True)
+    return _focal(y_true, _Binary.of(y_pred), nats, alpha if apply_class_balancing else None, gamma)
+
+
 # ── Losses of a softmax ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -95,15 +140,22 @@ def _hard_logistic(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
     return _logistic(y_true, y_pred, 0.0)
 
 
+def _probabilities(logits: Tensor, axis: int) -> Tensor:
+    """Return the softmax, without the logarithms of it that `K.softmax` takes on its way."""
+    largest = K.max(logits, axis, True)
+    powers = K.exp(logits - K.where(K.isfinite(largest), largest, 0.0))
+    return powers / K.sum(powers, axis, True)
+
+
 def _softmax(y_true: Tensor, y_pred: Tensor, label_smoothing: float, axis: int) -> tuple[Tensor, Tensor, Tensor]:
     y_true = smooth_one_hot(y_true, label_smoothing, axis)
-    p = K.softmax(y_pred, axis)
+    p = _probabilities(y_pred, axis)
     scaled = K.sum(y_true, axis, True) * p
     return scaled - y_true, scaled, p
 
 
 def _sparse_softmax(y_true: Tensor, y_pred: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-    p = K.softmax(y_pred, axis)
+    p = _probabilities(y_pred, axis)
     return p - K.one_hot(y_true, p.shape[axis], axis, K.dtype(p)), p, p
 
 
@@ -113,6 +165,22 @@ def _sparse_softmax(y_true: Tensor, y_pred: Tensor, axis: int) -> tuple[Tensor, 
 def _poisson_information(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
     ratio = y_true / (y_pred + EPSILON)
     return 1.0 - ratio, 1.0 / (y_pred + EPSILON)
+
+
+def _binary_focal_information(
+    y_true: Tensor, y_pred: Tensor, apply_class_balancing: bool, alpha: float, gamma: float, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    of, balance = _Binary.of(y_pred), alpha if apply_class_balancing else None
+    y_true = smooth_yes_or_no(y_true, label_smoothing)
+    gradient, _ = _focal(y_true, of, K.binary_crossentropy(y_true, y_pred, True), balance, gamma, curved=False)
+    nats, information = (K.softplus(y_pred), K.softplus(-y_pred)), 0.0
+    for label, likelihood in ((0, of.q), (1, of.p)):
+        target, given = smooth_yes_or_no(float(label), label_smoothing), nats[label]
+        if label_smoothing:
+            given = (1.0 - target) * nats[0] + target * nats[1]
+        slope, _ = _focal(target, of, given, balance, gamma, curved=False)
+        information = information + likelihood * K.square(slope)
+    return gradient, information
 
 
 def _softmax_information(y_true: Tensor, y_pred: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,6 +203,7 @@ EXACT = _by_spec(
         losses.poisson: ClosedForm(_poisson),
         losses.mean_squared_logarithmic_error: ClosedForm(_squared_logarithmic_error),
         losses.binary_crossentropy: ClosedForm(_logistic, _OF_LOGITS),
+        losses.binary_focal_crossentropy: ClosedForm(_binary_focal, _OF_LOGITS),
         losses.categorical_crossentropy: ClosedForm(_softmax, _OF_LOGITS),
         losses.sparse_categorical_crossentropy: ClosedForm(_sparse_softmax, _OF_LOGITS),
     }
@@ -146,6 +215,7 @@ FISHER = _by_spec(
         losses.mean_squared_error: ClosedForm(_squared_error),
         losses.poisson: ClosedForm(_poisson_information),
         losses.binary_crossentropy: ClosedForm(_hard_logistic, _OF_LOGITS),
+        losses.binary_focal_crossentropy: ClosedForm(_binary_focal_information, _OF_LOGITS),
         losses.categorical_crossentropy: ClosedForm(_softmax_information, _OF_LOGITS),
         losses.sparse_categorical_crossentropy: ClosedForm(_sparse_softmax, _OF_LOGITS),
     }

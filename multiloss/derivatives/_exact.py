@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor
 from multiloss.derivatives._closed_forms import EXACT, FISHER, ClosedForm
 from multiloss.derivatives._counting import of_arranged, spread
@@ -48,12 +49,31 @@ def _in_closed_form(
     counts, axis = of_arranged(arranged, parameters.get("axis", -1), reduction)
     counts = spread(counts, y_pred.shape, axis)
     taken = {name: parameters[name] for name in closed.takes}
-    if spec.event != "joint":
-        gradient, curvature = closed.formula(arranged.y_true, y_pred, **taken)
+    joint = spec.event == "joint"
+    if not joint:
         counts = counts / max(y_pred.shape[axis], 1)
+    if form != "block" and axis == y_pred.ndim - 1 and owner_of(y_pred).takes_rows(y_pred):
+        fixed = {"closed": closed, "joint": joint, "form": form}
+        both = K.run_rows(_side_by_side, arranged.y_true, y_pred, **fixed, **taken)
+        entries = y_pred.shape[axis]
+        return both[..., :entries] * counts, both[..., entries:] * counts, counts
+    if not joint:
+        gradient, curvature = closed.formula(arranged.y_true, y_pred, **taken)
         return gradient * counts, (K.abs(curvature) if form == "bound" else curvature) * counts, counts
     gradient, scaled, p = closed.formula(arranged.y_true, y_pred, **taken)
     return gradient * counts, softmax_shaped(scaled * counts, p, axis, form), counts
+
+
+def _side_by_side(
+    y_true: Tensor, y_pred: Tensor, *, closed: ClosedForm, joint: bool, form: Form, **parameters: Any
+) -> Tensor:
+    """Return gradient and Hessian next to each other along the last axis, as one tensor of the rows that it is given."""
+    gradient, curvature, *p = closed.formula(y_true, y_pred, **parameters)
+    if joint:
+        curvature = softmax_shaped(curvature, p[0], y_pred.ndim - 1, form)
+    elif form == "bound":
+        curvature = K.abs(curvature)
+    return K.concatenate([gradient, curvature], -1)
 
 
 _COMPILED: dict[ClosedForm, Callable[..., tuple[Tensor, Tensor, Tensor]]] = {

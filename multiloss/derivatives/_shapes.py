@@ -119,8 +119,10 @@ def diagonal_block(diagonal: Tensor) -> Tensor:
 
 
 def raised(hessian: Tensor, floor: Tensor, axis: int | None, form: Form) -> Tensor:
-    """Return the Hessian with its diagonal raised to `floor`, which has the shape of `y_pred`, where it is lower."""
+    """Return the Hessian with its diagonal raised to `floor` where it is lower: a number, or one per entry of `y_pred`."""
     if form != "block" or axis is None:
         return K.maximum(hessian, floor)
+    if isinstance(floor, float):
+        return K.where(_on_diagonal(tuple(hessian.shape), hessian), K.maximum(hessian, floor), hessian)
     floor = K.broadcast_to(K.expand_dims(K.moveaxis(floor, axis, -1), -1), hessian.shape)
     return K.where(_on_diagonal(tuple(hessian.shape), hessian), K.maximum(hessian, floor), hessian)

@@ -158,8 +158,7 @@ def _derivatives(
         if spec is None and hessian == "exact" and floor is None and _is_straight(backend, gradient, curvature):
             raise _straight(loss.name or type(loss).__name__)
     if floor is not None:
-        least = K.ones_like(gradient) * counts * floor
-        curvature = raised(curvature, least, axis, form)
+        curvature = raised(curvature, counts * floor, axis, form)
     shape, dtype = tuple(y_pred.shape), backend.dtype(y_pred)
     gradient, curvature = backend.cast(gradient, dtype), backend.cast(curvature, dtype)
     return K.reshape(gradient, shape), curvature if form == "block" else K.reshape(curvature, shape)

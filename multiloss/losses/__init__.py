@@ -14,6 +14,7 @@ from multiloss.losses import (
     _crossentropy,
     _focal,
     _hinge,
+    _linear,
     _metric_learning,
     _regression,
     _segmentation,
@@ -26,6 +27,7 @@ from multiloss.losses._crossentropy import *
 from multiloss.losses._focal import *
 from multiloss.losses._hinge import *
 from multiloss.losses._inputs import Shared as Shared
+from multiloss.losses._linear import *
 from multiloss.losses._lookup import deserialize, get, serialize
 from multiloss.losses._metric_learning import *
 from multiloss.losses._regression import *
@@ -37,6 +39,7 @@ __all__ = ["Loss", "LossFunctionWrapper", "Sum", "deserialize", "get", "serializ
 __all__ += _crossentropy.__all__
 __all__ += _focal.__all__
 __all__ += _hinge.__all__
+__all__ += _linear.__all__
 __all__ += _metric_learning.__all__
 __all__ += _regression.__all__
 __all__ += _segmentation.__all__

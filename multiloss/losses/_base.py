@@ -223,7 +223,8 @@ def _rows(sample_weight: Tensor, mask: Tensor, y_pred: Tensor) -> Tensor:
 
 
 def _operands(spec: LossSpec) -> Inputs:
-    return Inputs(optional=tuple(name for name in spec.operands if name != "mask"))
+    optional = tuple(name for name in spec.operands if name != "mask" and name not in spec.required)
+    return Inputs(spec.required, optional)
 
 
 class LossFunctionWrapper(Loss):
@@ -321,7 +322,7 @@ class LossFunctionWrapper(Loss):
         spec = self._spec
         if spec is None:
             return super()._run(y_true, y_pred, sample_weight, mask, parts=parts, **operands)
-        if operands:
+        if operands or spec.required:
             self._inputs.check(type(self).__name__, operands)
         tensors, static, direct = self._ready
         if direct and sample_weight is None and mask is None and self.dtype is None and not operands:

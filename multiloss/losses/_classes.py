@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 from multiloss._boundary import normalize_axis
 from multiloss._crossentropy import HALVES
@@ -23,6 +23,7 @@ from multiloss._errors import ArgumentError
 from multiloss._typing import PerClass, Tensor
 from multiloss.dispatch import K
 from multiloss.interface import EPSILON
+from multiloss.losses._reduction import ALIKE, ByClass
 
 # ── Numbers, before a call ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,33 +131,21 @@ def mean_of_counted(values: Tensor, counted: Tensor, axis: int) -> Tensor:
     return K.divide_no_nan(K.sum(K.where(counted, values, 0.0), axis), count)
 
 
-class ByClass(NamedTuple):
-    """What the labels of samples say about them; each of the shape of the samples, or None for all alike."""
-
-    kept: Tensor = None
-    """Which are not ignored."""
-    weight: Tensor = None
-    """How much they weigh by their classes."""
-    present: Tensor = None
-    """Which must be computed, as far as their class weights go."""
-
-
-_ALIKE = ByClass()
-
-
-def by_class(target: str, y_true: Tensor, y_pred: Tensor, parameters: Mapping[str, Any]) -> ByClass:
-    """Return which samples are not ignored, and their weights by their classes.
+def by_class(
+    target: str, y_true: Tensor, y_pred: Tensor, parameters: Mapping[str, Any], classes: int | None = None
+) -> ByClass:
+    """Return which samples are not ignored, and their weights by their classes: as many as `y_pred` has, or `classes`.
 
     Raises:
         ArgumentError: for another number of weights than classes, and for an ignored class that one-hot labels do not have.
     """
     ignored, weights = parameters.get("ignore_class"), parameters.get("class_weight")
     if ignored is None and weights is None:
-        return _ALIKE
+        return ALIKE
     axis = parameters.get("axis", -1)
     kept = weight = present = None
+    classes = y_pred.shape[axis] if classes is None else classes
     if target == "class index":
-        classes = y_pred.shape[axis]
         kept = None if ignored is None else y_true != ignored
         if weights is not None:
             # What does not count may be any integer, and what is out of range is nan in the end.
@@ -164,10 +153,10 @@ def by_class(target: str, y_true: Tensor, y_pred: Tensor, parameters: Mapping[st
             found = of_labels(as_vector(weights, classes, "class_weight", y_pred), K.where(known, y_true, 0))
             weight = K.where(known, found, 1.0)
     elif target == "one-hot":
-        classes = y_pred.shape[axis]
         kept = None if ignored is None else ~(_column(y_true, ignored, axis) > 0.5)
         if weights is not None:
-            weight = K.sum(y_true * along(as_vector(weights, classes, "class_weight", y_pred), axis, y_pred.ndim), axis)
+            vector = as_vector(weights, classes, "class_weight", y_pred)
+            weight = K.sum(y_true * along(vector, axis, y_true.ndim), axis)
     else:
         counted = None if ignored is None else y_true != ignored
         kept = None if counted is None else K.any(counted, axis)

@@ -36,6 +36,10 @@ DOMAINS: Mapping[str, Domain] = {
     "z_loss": (lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
     "softcap": (lambda value: value is None or (_is_number(value) and value > 0), "a positive number or None"),
     "overwrite_logits": (lambda value: isinstance(value, bool), "True or False"),
+    "memory_budget": (
+        lambda value: value is None or (_is_index(value) and value > 0),
+        "a number of bytes, or None",
+    ),
     "remove_diagonal": (lambda value: isinstance(value, bool), "True or False"),
     "zero_infinity": (lambda value: isinstance(value, bool), "True or False"),
     "blank": (_is_index, "an integer of at least 0"),

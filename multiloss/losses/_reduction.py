@@ -48,20 +48,29 @@ class Selection(NamedTuple):
     """What a weighted mean divides by, where that is not the weights: values that are weighted already, by their classes."""
 
 
-def select(
-    sample_weight: Tensor, mask: Tensor, shape: Shape, dtype: str, kept: Tensor = None, by_class: Tensor = None
-) -> Selection:
-    """Align weights and mask with per-sample values of `shape`; `kept` (not ignored) narrows the mask.
+class ByClass(NamedTuple):
+    """What the labels of samples say about them; each of the shape of the samples, or None for all alike."""
 
-    `by_class` are the weights that the values have from their classes.
-    """
+    kept: Tensor = None
+    """Which are not ignored: they narrow the mask."""
+    weight: Tensor = None
+    """How much they weigh by their classes, which their values hold already."""
+    present: Tensor = None
+    """Which must be computed, as far as their class weights go."""
+
+
+ALIKE = ByClass()
+
+
+def select(sample_weight: Tensor, mask: Tensor, shape: Shape, dtype: str, by_class: ByClass = ALIKE) -> Selection:
+    """Align weights and mask with per-sample values of `shape`."""
     if mask is not None:
         mask = align_weights(mask, shape, "mask")
         mask = mask if K.dtype(mask) == "bool" else mask != 0
         mask = K.broadcast_to(mask, shape)
-    if kept is not None:
-        mask = kept if mask is None else mask & kept
-    computed, weights, divisor = mask, None, by_class
+    if by_class.kept is not None:
+        mask = by_class.kept if mask is None else mask & by_class.kept
+    computed, weights, divisor = mask, None, by_class.weight
     if sample_weight is not None:
         weights = K.broadcast_to(K.cast(align_weights(sample_weight, shape), dtype), shape)
         computed = weights != 0 if mask is None else (weights != 0) & mask
@@ -69,6 +78,8 @@ def select(
     if divisor is not None:
         divisor = divisor if computed is None else K.where(computed, divisor, 0.0)
         divisor = divisor if weights is None else divisor * weights
+    if by_class.present is not None:
+        computed = by_class.present if computed is None else computed & by_class.present
     return Selection(weights, mask, computed, divisor)
 
 

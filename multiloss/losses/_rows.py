@@ -16,7 +16,7 @@ from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor
 from multiloss.dispatch import K
 from multiloss.interface import Backend
-from multiloss.losses._reduction import Selection, keep, select
+from multiloss.losses._reduction import ByClass, Selection, keep, select
 from multiloss.losses._spec import LossSpec, Prediction, Target, publish
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -141,7 +141,7 @@ def _selected(
     counted = spec.rows.counted(shape, y_true=y_true, **parameters)
     if counted is not None:
         counted = counted if well_formed is None else counted | ~well_formed
-        selection = select(sample_weight, mask, shape[:1], K.dtype(y_pred), counted)
+        selection = select(sample_weight, mask, shape[:1], K.dtype(y_pred), ByClass(counted))
     values = spec.formula(y_true, y_pred, **parameters)
     if well_formed is not None:
         values = values * K.where(well_formed, K.ones_like(values), _NAN)

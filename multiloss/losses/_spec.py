@@ -27,7 +27,7 @@ from multiloss._boundary import (
 from multiloss._crossentropy import HALVES
 from multiloss._errors import ArgumentError
 from multiloss._registry import owner_of
-from multiloss._typing import DType, Tensor, TensorLike
+from multiloss._typing import DType, Shape, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import Backend
 from multiloss.losses._classes import by_class, standardize
@@ -78,6 +78,7 @@ class LossSpec:
             the first one row (see `_rows`).
         defaults: the parameters and their defaults, in order, without the operands.
         operands: the parameters that are tensors (annotated `TensorLike`): they belong to one call, not to the loss.
+        required: the operands that every call needs.
         per_class: the parameters that are numbers or a tensor of them (annotated `PerClass`); tensors among them are
             handed over with the operands, numbers with the other parameters.
         extras: the keyword-only parameters, which Keras has not.
@@ -116,8 +117,11 @@ class LossSpec:
         self.curved = curved
         self.weighed = weighed
         self._positional = code.co_varnames[2 : code.co_argcount]
+        defaults = formula.__defaults__ or ()
+        self.required = self._positional[: len(self._positional) - len(defaults)]
         self._all: Mapping[str, Any] = {
-            **dict(zip(self._positional, formula.__defaults__ or (), strict=True)),
+            **dict.fromkeys(self.required),
+            **dict(zip(self._positional[len(self.required) :], defaults, strict=True)),
             **(formula.__kwdefaults__ or {}),
         }
         self.operands = tuple(name for name in self._all if formula.__annotations__.get(name) == "TensorLike")
@@ -227,7 +231,7 @@ class LossSpec:
     ) -> tuple[Tensor, Tensor]:
         """Return numerator and denominator of the reduced value, which add up over parts of a batch."""
         if self.takes_weights(y_pred, static):
-            return _weighed(self, y_true, y_pred, sample_weight, mask, **static).partial(reduction)
+            return self.weigh(y_true, y_pred, sample_weight, mask, **static).partial(reduction)
         return partial(*self.selected(y_true, y_pred, sample_weight, mask, **static), reduction)
 
     def has_classes(self, parameters: Mapping[str, Any]) -> bool:
@@ -263,21 +267,78 @@ class LossSpec:
         if not self.has_classes(parameters):
             return True
         require_real(y_true)
-        given = [each for each in (y_true, sample_weight, mask) if each is not None]
-        if not all(backend.has_values(each) for each in given):
-            return False
-        axis = parameters.get("axis", -1)
-        shape = tuple(y_pred.shape)
-        at = normalize_axis(axis, len(shape))
-        labels = align_labels(backend.to_numpy(y_true), shape, axis)
-        samples = shape[:at] + shape[at + 1 :]
-        selected = None
-        for what, each in (("sample_weight", sample_weight), ("mask", mask)):
-            if each is not None:
-                counts = K.broadcast_to(align_weights(backend.to_numpy(each), samples, what) != 0, samples)
-                selected = counts if selected is None else selected & counts
-        check_labels(labels, shape[at], ignore_class=parameters.get("ignore_class"), selected=selected)
-        return True
+        return check_classes(backend, y_true, y_pred.shape, sample_weight, mask, parameters)
+
+    def weigh(
+        self,
+        y_true: Tensor,
+        y_pred: Tensor,
+        sample_weight: Tensor,
+        mask: Tensor,
+        *,
+        checked: bool,
+        dtype: DType | None,
+        **parameters: Any,
+    ) -> Weighed:
+        """Return what the rows count for, and the operation that takes it. Half precision is left to the operation."""
+        assert self.weighed is not None
+        narrow = dtype != "float64" and K.dtype(y_pred) in HALVES
+        if narrow:
+            y_true, y_pred = _prepare_half(self, y_true, y_pred)
+        else:
+            y_true, y_pred = _prepare(self, y_true, y_pred, dtype, parameters)
+        selection = _select(self, y_true, y_pred, sample_weight, mask, parameters)
+        in_range = None
+        if self.target == "class index":
+            known = (y_true >= 0) & (y_true < y_pred.shape[-1])
+            in_range = None if checked else known
+            if not checked or selection.computed is not None:
+                y_true = K.where(known, y_true, 0)
+        options = {name: value for name, value in parameters.items() if name != "axis"}
+        operation = functools.partial(operate, self.weighed, (y_true, y_pred), options)
+        shape = tuple(y_pred.shape[:-1])
+        return Weighed(operation, selection, in_range, shape, wide_dtype(y_pred), y_pred)
+
+
+def operate(
+    weighed: Callable[..., Tensor],
+    operands: Sequence[Tensor],
+    options: Mapping[str, Any],
+    row_weight: Tensor,
+    total: bool,
+) -> Tensor:
+    """Call an operation that takes the weights of its rows after its operands."""
+    return weighed(*operands, row_weight, total, **options)
+
+
+def check_classes(
+    backend: Backend,
+    y_true: Tensor,
+    shape: Shape,
+    sample_weight: Tensor,
+    mask: Tensor,
+    parameters: Mapping[str, Any],
+) -> bool:
+    """Check the class indices of predictions of some shape if their values are at hand, and tell whether they were.
+
+    Raises:
+        LabelError: for the first one out of range that counts.
+    """
+    given = [each for each in (y_true, sample_weight, mask) if each is not None]
+    if not all(backend.has_values(each) for each in given):
+        return False
+    axis = parameters.get("axis", -1)
+    shape = tuple(shape)
+    at = normalize_axis(axis, len(shape))
+    labels = align_labels(backend.to_numpy(y_true), shape, axis)
+    samples = shape[:at] + shape[at + 1 :]
+    selected = None
+    for what, each in (("sample_weight", sample_weight), ("mask", mask)):
+        if each is not None:
+            counts = K.broadcast_to(align_weights(backend.to_numpy(each), samples, what) != 0, samples)
+            selected = counts if selected is None else selected & counts
+    check_labels(labels, shape[at], ignore_class=parameters.get("ignore_class"), selected=selected)
+    return True
 
 
 def _of_published(module: str, name: str) -> LossSpec:
@@ -362,7 +423,7 @@ def _samples(
     """Return one value per sample: what the function form of a loss returns."""
     parameters = {**spec.join(operands, parameters)}
     if spec.takes_weights(y_pred, parameters):
-        return _weighed(spec, y_true, y_pred, None, None, checked=checked, dtype=None, **parameters).values()
+        return spec.weigh(y_true, y_pred, None, None, checked=checked, dtype=None, **parameters).values()
     y_true, y_pred = _prepare(spec, y_true, y_pred, None, parameters)
     selection = _select(spec, y_true, y_pred, None, None, parameters)
     return _evaluate(spec, _filled(spec, y_true, y_pred, selection, checked, parameters), parameters)
@@ -375,20 +436,19 @@ def _select(
     spec: LossSpec, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor, mask: Tensor, parameters: Mapping[str, Any]
 ) -> Selection:
     """Return which samples count, and how much."""
-    kept, weight, present = by_class(spec.target, y_true, y_pred, parameters)
-    if sample_weight is None and mask is None and kept is None and weight is None:
+    about = by_class(spec.target, y_true, y_pred, parameters)
+    if sample_weight is None and mask is None and about.kept is None and about.weight is None:
         return _NO_SELECTION
     shape = tuple(y_pred.shape)
     if spec.event != "element":
         at = normalize_axis(parameters.get("axis", -1), len(shape))
         shape = shape[:at] + shape[at + 1 :]
-    wide = K.is_floating(y_pred) and K.dtype(y_pred) not in HALVES
-    weight_dtype = K.dtype(y_pred) if wide else "float32"
-    selection = select(sample_weight, mask, shape, weight_dtype, kept, weight)
-    if present is not None:
-        computed = present if selection.computed is None else selection.computed & present
-        selection = selection._replace(computed=computed)
-    return selection
+    return select(sample_weight, mask, shape, wide_dtype(y_pred), about)
+
+
+def wide_dtype(y_pred: Tensor) -> DType:
+    """Return the dtype of values and weights: that of predictions, at least float32."""
+    return K.dtype(y_pred) if K.is_floating(y_pred) and K.dtype(y_pred) not in HALVES else "float32"
 
 
 def arrange(
@@ -415,7 +475,7 @@ def _selected(
 ) -> tuple[Tensor, Selection]:
     """Return one value per sample, 0 where it does not count, and what counts: what loss and metric then add up."""
     if spec.takes_weights(y_pred, static):
-        weighed = _weighed(spec, y_true, y_pred, sample_weight, mask, **static)
+        weighed = spec.weigh(y_true, y_pred, sample_weight, mask, **static)
         return weighed.values(), weighed.selection
     arranged = arrange(spec, y_true, y_pred, sample_weight, mask, **static)
     parameters = {name: value for name, value in static.items() if name not in ("checked", "dtype")}
@@ -440,52 +500,10 @@ def _reduced(
     if parts:
         return spec.parts(y_true, y_pred, sample_weight, mask, reduction=reduction, **given)
     if spec.takes_weights(y_pred, given):
-        result = _weighed(spec, y_true, y_pred, sample_weight, mask, **given).reduce(reduction)
+        result = spec.weigh(y_true, y_pred, sample_weight, mask, **given).reduce(reduction)
     else:
         result = reduce(*spec.selected(y_true, y_pred, sample_weight, mask, **given), reduction)
     return result if dtype is None else K.cast(result, dtype)
-
-
-def _weighed(
-    spec: LossSpec,
-    y_true: Tensor,
-    y_pred: Tensor,
-    sample_weight: Tensor,
-    mask: Tensor,
-    *,
-    checked: bool,
-    dtype: DType | None,
-    **parameters: Any,
-) -> Weighed:
-    """Return what the rows count for, and the operation that takes it. Half precision is left to the operation."""
-    assert spec.weighed is not None
-    narrow = dtype != "float64" and K.dtype(y_pred) in HALVES
-    if narrow:
-        y_true, y_pred = _prepare_half(spec, y_true, y_pred)
-    else:
-        y_true, y_pred = _prepare(spec, y_true, y_pred, dtype, parameters)
-    selection = _select(spec, y_true, y_pred, sample_weight, mask, parameters)
-    shape = tuple(y_pred.shape[:-1])
-    in_range = None
-    if spec.target == "class index":
-        known = (y_true >= 0) & (y_true < y_pred.shape[-1])
-        in_range = None if checked else known
-        if not checked or selection.computed is not None:
-            y_true = K.where(known, y_true, 0)
-    options = {name: value for name, value in parameters.items() if name != "axis"}
-    operation = functools.partial(_operate, spec.weighed, y_true, y_pred, options)
-    return Weighed(operation, selection, in_range, shape, "float32" if narrow else K.dtype(y_pred), y_pred)
-
-
-def _operate(
-    weighed: Callable[..., Tensor],
-    y_true: Tensor,
-    y_pred: Tensor,
-    options: Mapping[str, Any],
-    row_weight: Tensor,
-    total: bool,
-) -> Tensor:
-    return weighed(y_true, y_pred, row_weight, total, **options)
 
 
 def _is_vector(spec: LossSpec, y_pred: Tensor, parameters: Mapping[str, Any]) -> bool:
@@ -500,7 +518,7 @@ def _settled(
     if _is_vector(spec, y_pred, parameters):
         y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
     if by_rows and spec.takes_weights(y_pred, parameters):
-        weighed = _weighed(spec, y_true, y_pred, None, None, checked=True, dtype=None, **parameters)
+        weighed = spec.weigh(y_true, y_pred, None, None, checked=True, dtype=None, **parameters)
         return weighed.partial(reduction) if parts else weighed.reduce(reduction)
     values = (
         K.run_rows(spec.formula, y_true, y_pred, **parameters)

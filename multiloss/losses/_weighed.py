@@ -8,7 +8,7 @@ without a copy, and write each gradient once, as it must be in the end.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from multiloss._typing import DType, Shape, Tensor
 from multiloss.dispatch import K
@@ -44,11 +44,14 @@ class Weighed(NamedTuple):
         if reduction == "sum":
             return self.operation(self._weights(weights), True)
         count = divisor(self.selection, reduction, self.shape, self.dtype)
-        if weights is None and isinstance(count, int):
-            share: Any = 1.0 / max(count, 1)
-            return self.operation(share if self.in_range is None else self._weights(None) * share, True)
-        weights = K.ones_like(self.in_range, self.dtype) if weights is None else K.cast(weights, self.dtype)
-        return self.operation(self._weights(K.divide_no_nan(weights, count)), True)
+        if not isinstance(count, int):
+            weights = K.ones_like(count, self.dtype) if weights is None else K.cast(weights, self.dtype)
+            return self.operation(self._weights(K.divide_no_nan(weights, count)), True)
+        share = 1.0 / max(count, 1)
+        if weights is None and self.in_range is None:
+            return self.operation(share, True)
+        weights = self._weights(weights)
+        return self.operation(weights * share, True)
 
     def partial(self, reduction: str) -> tuple[Tensor, Tensor]:
         """Return numerator and denominator of the reduced value."""
@@ -58,7 +61,7 @@ class Weighed(NamedTuple):
         return self.reduce("sum"), count
 
     def _weights(self, weights: Tensor) -> Tensor:
-        """Return weights in the dtype of the values, nan for rows that count and whose labels are out of range."""
+        """Return weights in the dtype of the values, nan for rows that count and whose labels are out of range; None for 1."""
         weights = weights if weights is None else K.cast(weights, self.dtype)
         if self.in_range is None:
             return weights

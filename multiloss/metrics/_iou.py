@@ -12,7 +12,7 @@ from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import Backend
-from multiloss.losses._reduction import Selection, select
+from multiloss.losses._reduction import ByClass, Selection, select
 from multiloss.metrics._arguments import flag, number, whole
 from multiloss.metrics._base import Metric
 from multiloss.metrics._sums import as_result, run
@@ -300,7 +300,7 @@ def _read_labels(
         pred = _from_scores(pred, labelling, "y_pred")
     true = K.cast(as_labels(true), "int64") if labelling.sparse_y_true else _from_scores(true, labelling, "y_true")
     kept = None if labelling.ignore_class is None else true != labelling.ignore_class
-    selection = select(sample_weight, mask, tuple(true.shape), dtype, kept)
+    selection = select(sample_weight, mask, tuple(true.shape), dtype, ByClass(kept))
     if selection.computed is not None:
         true, pred = K.where(selection.computed, true, 0), K.where(selection.computed, pred, 0)
     return true, pred, selection

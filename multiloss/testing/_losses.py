@@ -46,23 +46,23 @@ NEEDED_BESIDE: Mapping[str, Mapping[str, Any]] = {
 
 
 def public_losses() -> dict[str, Any]:
-    """Return the public loss functions by name, each once.
+    """Return the public loss functions of targets and predictions by name, each once; those that need further tensors have
+    tests of their own.
 
     >>> "mean_squared_error" in public_losses(), "mse" in public_losses()
     (True, False)
     """
     found = (getattr(multiloss.losses, name) for name in multiloss.losses.__all__)
-    return {spec.name: fn for fn in found if (spec := spec_of(fn)) is not None}
+    return {spec.name: fn for fn in found if (spec := spec_of(fn)) is not None and not spec.required}
 
 
 def public_loss_classes() -> dict[str, Any]:
-    """Return the public loss classes by name, each once, without the two base classes."""
-    found = (getattr(multiloss.losses, name) for name in multiloss.losses.__all__)
-    return {
-        each.__name__: each
-        for each in found
-        if isinstance(each, type) and issubclass(each, LossFunctionWrapper) and each is not LossFunctionWrapper
-    }
+    """Return the classes of `public_losses` by name, each once."""
+    public = public_losses().values()
+    found: list[Any] = [getattr(multiloss.losses, name) for name in multiloss.losses.__all__]
+    classes = [each for each in found if isinstance(each, type) and each.__init__ is not LossFunctionWrapper.__init__]
+    wrappers: list[Any] = [each for each in classes if issubclass(each, LossFunctionWrapper)]
+    return {each.__name__: each for each in wrappers if each().fn in public}
 
 
 def example(spec: LossSpec, shape: tuple[int, ...], parameters: Mapping[str, Any] | None = None, seed: int = 0) -> Any:
