@@ -16,7 +16,7 @@ from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, PerClass, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend
 
-from multiloss_torch import _blocks, _crossentropy
+from multiloss_torch import _blocks, _crossentropy, _linear
 from multiloss_torch._rows import Options
 
 _DTYPES: dict[DType, torch.dtype] = {
@@ -281,6 +281,30 @@ class TorchBackend(Backend):
             if found is not None:
                 return found
         return formula(target, logits, row_weight, total, label_smoothing, class_weight, z_loss, softcap)
+
+    def linear_crossentropy(
+        self,
+        target: Tensor,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        row_weight: Tensor = None,
+        /,
+        total: bool = False,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        memory_budget: int | None = None,
+        group: Any = None,
+    ) -> Tensor:
+        formula, operands = super().linear_crossentropy, (target, hidden, weight, bias, row_weight, total)
+        if group is None:
+            options = Options(label_smoothing, z_loss, softcap)
+            found = _linear.linear_crossentropy(formula, *operands, class_weight, options, memory_budget)
+            if found is not None:
+                return found
+        return formula(*operands, label_smoothing, class_weight, z_loss, softcap, memory_budget, group)
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -15,26 +15,13 @@ from multiloss._errors import ArgumentError
 from torch import Tensor
 
 from multiloss_torch._rows import Options, sweep, wide
+from multiloss_torch._watching import is_followed_back, is_plain, wants_gradient
 
 SMALL = 1 << 15
 """Up to how many logits the formula is as fast."""
 
 Formula = Callable[..., Tensor]
 """The same operation by the formula of the interface: `formula(target, logits, row_weight, total, **options)`."""
-
-
-def is_plain(*tensors: Any) -> bool:
-    """Whether these are ordinary tensors that nothing but autograd follows, so that a kernel may look at their values."""
-    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
-        return False
-    if torch.autograd.forward_ad._current_level >= 0:
-        return False
-    return all(type(each) in (Tensor, torch.nn.Parameter) for each in tensors if each is not None)
-
-
-def wants_gradient(*tensors: Any) -> bool:
-    """Whether autograd records what is done with one of these."""
-    return torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in tensors)
 
 
 def softmax_crossentropy(
@@ -51,7 +38,7 @@ def softmax_crossentropy(
     weight = row_weight if isinstance(row_weight, Tensor) else None
     if logits.numel() <= SMALL or not logits.is_cpu or not is_plain(logits, target, weight, class_weight):
         return None
-    if wants_gradient(target, class_weight):
+    if wants_gradient(target) or wants_gradient(class_weight):
         return None
     classes, dtype = logits.shape[-1], wide(logits.dtype)
     labels = target.detach().reshape(-1).long() if target.ndim < logits.ndim else target.detach().reshape(-1, classes)
@@ -94,7 +81,7 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         gradient, ctx.gradient = ctx.gradient, None
-        if _is_followed():
+        if is_followed_back():
             return _by_formula(ctx, upstream, True)
         if gradient is None:
             return _again(ctx, upstream, False)
@@ -122,7 +109,7 @@ class _Values(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        if _is_followed():
+        if is_followed_back():
             return _by_formula(ctx, upstream, False)
         return _again(ctx, upstream, ctx.overwrite)
 
@@ -188,12 +175,6 @@ def _room(logits: Tensor, rows: Tensor, overwrite: bool) -> Tensor:
     if overwrite or rows.data_ptr() != logits.data_ptr():
         return rows
     return torch.empty(rows.shape, dtype=rows.dtype)
-
-
-def _is_followed() -> bool:
-    """Whether a way back is recorded (for second derivatives), mapped over or compiled."""
-    level = torch._C._functorch.maybe_current_level()
-    return torch.is_grad_enabled() or level is not None or torch.compiler.is_compiling()
 
 
 def _has_hooks() -> bool:

@@ -1,0 +1,61 @@
+"""Who watches what is done with tensors: autograd, torch.func, a compiler, or nobody.
+
+The tensors of torch.func are wrappers around others; what is asked about them is asked about all that are inside. There is
+no public way to look there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch._C._functorch import TransformType
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def is_plain(*tensors: Tensor | None) -> bool:
+    """Whether these are ordinary tensors that nothing but autograd follows, so that a kernel may look at their values."""
+    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+        return False
+    return not has_forward_mode() and all(each is None or type(each) in _PLAIN for each in tensors)
+
+
+def is_known(x: Tensor) -> bool:
+    """Whether `x` is no tensor of somebody's subclass, whose operations may mean something else."""
+    return torch.compiler.is_compiling() or all(type(each) in _PLAIN or is_fake(each) for each in _layers(x))
+
+
+def is_fake(x: Tensor) -> bool:
+    """Whether `x` has a shape and no values."""
+    return any(type(each).__name__ == "FakeTensor" for each in _layers(x))
+
+
+def has_forward_mode() -> bool:
+    """Whether derivatives are taken in forward mode."""
+    if torch.compiler.is_compiling():
+        return False
+    levels = torch._C._functorch.get_interpreter_stack() or ()
+    return torch.autograd.forward_ad._current_level >= 0 or any(each.key() == TransformType.Jvp for each in levels)
+
+
+def wants_gradient(x: Tensor | None) -> bool:
+    """Whether a gradient of `x` may be asked for. Under a compiler, which drops what nobody needs, it may."""
+    if x is None or not torch.is_grad_enabled() or not x.is_floating_point():
+        return False
+    return torch.compiler.is_compiling() or any(each.requires_grad for each in _layers(x))
+
+
+def is_followed_back() -> bool:
+    """Whether a way back is recorded (for second derivatives), mapped over or compiled."""
+    level = torch._C._functorch.maybe_current_level()
+    return torch.is_grad_enabled() or level is not None or torch.compiler.is_compiling()
+
+
+def _layers(x: Tensor) -> Iterator[Tensor]:
+    """Yield `x` and the tensors inside of it."""
+    yield x
+    while torch._C._functorch.is_functorch_wrapped_tensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
+        yield x
