@@ -84,7 +84,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in set(other)]
     for item in items:
         for ability in {each for marker in item.iter_markers("needs") for each in marker.args}:
-            name = item.callspec.params.get("backend") if isinstance(item, pytest.Function) else None
+            name = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
             if name is not None and lacks(name, ability):
                 item.add_marker(pytest.mark.skip(reason=f"The backend {name} has no {ability}."))
 

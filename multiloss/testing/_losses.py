@@ -60,8 +60,8 @@ def public_loss_classes() -> dict[str, Any]:
     """Return the classes of `public_losses` by name, each once."""
     public = public_losses().values()
     found: list[Any] = [getattr(multiloss.losses, name) for name in multiloss.losses.__all__]
-    classes = [each for each in found if isinstance(each, type) and each.__init__ is not LossFunctionWrapper.__init__]
-    wrappers: list[Any] = [each for each in classes if issubclass(each, LossFunctionWrapper)]
+    classes = {each for each in found if isinstance(each, type) and issubclass(each, LossFunctionWrapper)}
+    wrappers: list[Any] = sorted(classes - {LossFunctionWrapper}, key=lambda each: each.__name__)
     return {each.__name__: each for each in wrappers if each().fn in public}
 
 
