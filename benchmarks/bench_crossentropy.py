@@ -181,7 +181,7 @@ def torch_gradient(rows: int, classes: int, device: str = "cpu") -> Candidates:
         leaf = spare.detach().requires_grad_()
         logits = leaf.view_as(leaf)  # what a model returns is no leaf either
         value = over(y, logits)
-        return value.detach(), *torch.autograd.grad(value, logits)
+        return value.detach(), *torch.autograd.grad(value, leaf)
 
     return {
         "ours": run(lambda leaf: fresh(y, leaf)),
