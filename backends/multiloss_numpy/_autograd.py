@@ -16,12 +16,13 @@ import numpy as np
 from autograd.core import make_vjp, vspace
 from autograd.extend import defvjp_argnum, primitive
 from autograd.numpy.numpy_boxes import ArrayBox
-from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss._typing import Axis, DType, PerClass, Shape, Tensor, TensorLike
 from multiloss.interface import Backend
 
-from multiloss_numpy import _blocks, _derivatives
+from multiloss_numpy import _blocks, _derivatives, _differentiable
 from multiloss_numpy._backend import NumpyBackend, resolve_dtype
 from multiloss_numpy._derivatives import strip as _strip
+from multiloss_numpy._linear import Linear
 
 
 def _make_vjp(fn: Callable[[tuple[Any, ...]], Any], variables: tuple[Any, ...]) -> tuple[Callable[..., Any], Any]:
@@ -220,6 +221,60 @@ class AutogradBackend(NumpyBackend):
         if _is_once(target, output) and not from_logits:
             return _derivatives.sparse_categorical_crossentropy(target, output, False, axis)
         return Backend.sparse_categorical_crossentropy(self, target, output, from_logits, axis)
+
+    def softmax_crossentropy(
+        self,
+        target: Tensor,
+        logits: Tensor,
+        row_weight: Tensor = None,
+        /,
+        total: bool = False,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        overwrite: bool = False,
+    ) -> Tensor:
+        options = {
+            "label_smoothing": label_smoothing,
+            "class_weight": class_weight,
+            "z_loss": z_loss,
+            "softcap": softcap,
+        }
+        if not isinstance(logits, ArrayBox) or not _differentiable.once_boxed((logits,), (target, class_weight)):
+            return Backend.softmax_crossentropy(self, target, logits, row_weight, total, **options)
+        return _differentiable.softmax_crossentropy(target, logits, _strip(row_weight), total, overwrite, options)
+
+    def linear_crossentropy(
+        self,
+        target: Tensor,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor = None,
+        row_weight: Tensor = None,
+        /,
+        total: bool = False,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        memory_budget: int | None = None,
+        group: Any = None,
+    ) -> Tensor:
+        options = {
+            "label_smoothing": label_smoothing,
+            "class_weight": class_weight,
+            "z_loss": z_loss,
+            "softcap": softcap,
+        }
+        variables, constants = (hidden, weight, bias), (target, class_weight)
+        if group is not None or not _differentiable.once_boxed(variables, constants):
+            return Backend.linear_crossentropy(
+                *(self, target, *variables, row_weight, total), **options, memory_budget=memory_budget, group=group
+            )
+        arrays = _strip(hidden), _strip(weight), _strip(bias)
+        linear = Linear(target, *arrays, _strip(row_weight), options, memory_budget)
+        return _differentiable.linear_crossentropy(linear, total, *variables)
 
     # NumPy's overrides trade the derivative for speed; here the formulas of the interface stand.
     _halves = Backend._halves

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from multiloss._errors import DTypeError
-from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss._typing import Axis, DType, PerClass, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend
 
-from multiloss_numpy import _blocks
+from multiloss_numpy import _blocks, _crossentropy
+from multiloss_numpy._linear import Linear
 from multiloss_numpy._ranking import ranked_counts, roc_area
 
 # Bound once, without the overloads that know no `keepdims: bool`.
@@ -351,6 +352,56 @@ class NumpyBackend(Backend):
         return (
             np.clip(q, EPSILON, 1.0 - EPSILON, out=q) if q.size >= _SIZEABLE else self.clip(q, EPSILON, 1.0 - EPSILON)
         )
+
+    def softmax_crossentropy(
+        self,
+        target: Tensor,
+        logits: Tensor,
+        row_weight: Tensor = None,
+        /,
+        total: bool = False,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        overwrite: bool = False,
+    ) -> Tensor:
+        options = {
+            "label_smoothing": label_smoothing,
+            "class_weight": class_weight,
+            "z_loss": z_loss,
+            "softcap": softcap,
+        }
+        return _crossentropy.softmax_crossentropy(target, logits, row_weight, total, options)
+
+    def linear_crossentropy(
+        self,
+        target: Tensor,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor = None,
+        row_weight: Tensor = None,
+        /,
+        total: bool = False,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        memory_budget: int | None = None,
+        group: Any = None,
+    ) -> Tensor:
+        options = {
+            "label_smoothing": label_smoothing,
+            "class_weight": class_weight,
+            "z_loss": z_loss,
+            "softcap": softcap,
+        }
+        if group is not None:
+            return super().linear_crossentropy(
+                *(target, hidden, weight, bias, row_weight, total), **options, memory_budget=memory_budget, group=group
+            )
+        values = Linear(target, hidden, weight, bias, row_weight, options, memory_budget).values()
+        return _crossentropy.summed(values) if total else values.reshape(hidden.shape[:-1])
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 
