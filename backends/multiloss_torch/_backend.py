@@ -240,7 +240,7 @@ class TorchBackend(Backend):
         if _is_recorded(output, target):
             return -torch.lerp(torch.log1p(-p), torch.log(p), target)
         log_q = torch.log1p_(-p)
-        return torch.neg_(torch.lerp(log_q, torch.log_(p), target))
+        return log_q.lerp_(torch.log_(p), target).neg_()
 
     def categorical_crossentropy(
         self, target: Tensor, output: Tensor, /, from_logits: bool = False, axis: int = -1

@@ -8,13 +8,15 @@ its own row alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 
-BLOCK = 1 << 17
-"""Elements of the largest tensor in a block: enough for torch to use its threads, few enough for the cache."""
+BLOCK = 1 << 18
+"""Elements of the largest tensor in a block, at most: enough for torch to use its threads, few enough for the cache."""
 
 LARGE = 1 << 20
 """From how many elements on blocks pay."""
@@ -25,18 +27,29 @@ def in_blocks(fn: Callable[..., torch.Tensor], tensors: Sequence[torch.Tensor], 
     if torch.is_grad_enabled() and any(each.requires_grad for each in tensors):
         needed = [each.requires_grad for each in tensors]
         evaluate: Any = _Values.apply
-        values: torch.Tensor = evaluate(fn, static, needed, *tensors)[0]
+        values: torch.Tensor = evaluate(fn, static, needed, *tensors)
         return values
     with torch.no_grad():
         return _fill(lambda *rows: (fn(*rows, **static),), tensors)[0]
 
 
+@cache
+def _keep_freed_memory() -> None:
+    """Have the C library keep what a block frees for the next one, which would otherwise fault every page again.
+
+    glibc gives large pieces back to the system until the first one of this size has been freed.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
+
+
 def _fill(fn: Callable[..., Sequence[torch.Tensor]], tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    _keep_freed_memory()
     rows = len(tensors[0])
-    size = max(1, BLOCK * rows // max(each.numel() for each in tensors))
+    blocks = min(rows, -(-max(each.numel() for each in tensors) // BLOCK))
+    edges = [rows * each // blocks for each in range(blocks + 1)]  # of sizes that differ by a row at most
     results: list[torch.Tensor] = []
-    for start in range(0, rows, size):
-        here = slice(start, start + size)
+    for start, stop in itertools.pairwise(edges):
+        here = slice(start, stop)
         parts = fn(*(each[here] for each in tensors))
         if not results:
             results = [part.new_empty((rows, *part.shape[1:])) for part in parts]
@@ -45,36 +58,51 @@ def _fill(fn: Callable[..., Sequence[torch.Tensor]], tensors: Sequence[torch.Ten
     return results
 
 
+def _with_slopes(
+    fn: Callable[..., torch.Tensor],
+    static: dict[str, Any],
+    needed: list[bool],
+    tensors: Sequence[torch.Tensor],
+) -> list[torch.Tensor]:
+    """Return the values of `fn`, and for each tensor that needs it the gradient of each value by its row."""
+
+    def block(*rows: torch.Tensor) -> list[torch.Tensor]:
+        with torch.enable_grad():
+            leaves = [each.detach().requires_grad_(wanted) for each, wanted in zip(rows, needed, strict=True)]
+            values = fn(*leaves, **static)
+            wanted_leaves = [each for each in leaves if each.requires_grad]
+            if not values.requires_grad:
+                return [values, *map(torch.zeros_like, wanted_leaves)]
+            slopes = torch.autograd.grad(values, wanted_leaves, torch.ones_like(values), materialize_grads=True)
+        return [values.detach(), *slopes]
+
+    return _fill(block, tensors)
+
+
 class _Values(torch.autograd.Function):
     """The values, and beside them what the way back multiplies: the gradient of each value by its row."""
 
     @staticmethod
     def forward(
         ctx: Any, fn: Callable[..., torch.Tensor], static: dict[str, Any], needed: list[bool], *tensors: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        def block(*rows: torch.Tensor) -> list[torch.Tensor]:
-            with torch.enable_grad():
-                leaves = [each.detach().requires_grad_(wanted) for each, wanted in zip(rows, needed, strict=True)]
-                values = fn(*leaves, **static)
-                wanted_leaves = [each for each in leaves if each.requires_grad]
-                if not values.requires_grad:
-                    return [values, *map(torch.zeros_like, wanted_leaves)]
-                slopes = torch.autograd.grad(values.sum(), wanted_leaves, materialize_grads=True)
-            return [values.detach(), *slopes]
-
-        values, *slopes = _fill(block, tensors)
+    ) -> torch.Tensor:
+        values, *slopes = _with_slopes(fn, static, needed, tensors)
         ctx.fn, ctx.static, ctx.needed = fn, static, needed
-        ctx.save_for_backward(*tensors, *slopes)
-        ctx.mark_non_differentiable(*slopes)
-        ctx.set_materialize_grads(False)
-        return values, *slopes
+        ctx.slopes = slopes  # neither arguments nor results, so that nothing else can see them overwritten
+        ctx.save_for_backward(*tensors)
+        return values
 
     @staticmethod
-    def backward(ctx: Any, *upstream: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        if upstream[0] is None:
-            return (None,) * (3 + len(ctx.needed))
-        multiply: Any = _Slopes.apply
-        found = iter(multiply(ctx.fn, ctx.static, ctx.needed, upstream[0], *ctx.saved_tensors))
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        tensors, slopes = ctx.saved_tensors, ctx.slopes
+        if slopes is None or torch.is_grad_enabled():  # a second way back, or one that is differentiated itself
+            multiply: Any = _Slopes.apply
+            found = iter(multiply(ctx.fn, ctx.static, ctx.needed, upstream, *tensors))
+        else:
+            # Where they are: a second tensor of their size costs as much as all arithmetic. A second way back, which is
+            # rare, computes them again.
+            ctx.slopes = None
+            found = iter([slope.mul_(_beside(upstream, slope)) for slope in slopes])
         return None, None, None, *(next(found) if wanted else None for wanted in ctx.needed)
 
 
@@ -88,12 +116,12 @@ class _Slopes(torch.autograd.Function):
         static: dict[str, Any],
         needed: list[bool],
         upstream: torch.Tensor,
-        *saved: torch.Tensor,
+        *tensors: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        tensors, slopes = saved[: len(needed)], saved[len(needed) :]
+        _, *slopes = _with_slopes(fn, static, needed, tensors)
         ctx.fn, ctx.static, ctx.needed = fn, static, needed
         ctx.save_for_backward(upstream, *tensors)
-        return tuple(_beside(upstream, slope) * slope for slope in slopes)
+        return tuple(slope.mul_(_beside(upstream, slope)) for slope in slopes)
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -111,7 +139,6 @@ class _Slopes(torch.autograd.Function):
         return (
             *(None, None, None, found[0]),
             *(next(onwards) if wanted else None for wanted in ctx.needed),
-            *(None for _ in leaves),
         )
 
 
