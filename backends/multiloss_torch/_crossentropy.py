@@ -81,7 +81,7 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         gradient, ctx.gradient = ctx.gradient, None
-        if is_followed_back():
+        if is_followed_back(upstream):
             return _by_formula(ctx, upstream, True)
         if gradient is None:
             return _again(ctx, upstream, False)
@@ -109,7 +109,7 @@ class _Values(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        if is_followed_back():
+        if is_followed_back(upstream):
             return _by_formula(ctx, upstream, False)
         return _again(ctx, upstream, ctx.overwrite)
 

@@ -47,10 +47,12 @@ def wants_gradient(x: Tensor | None) -> bool:
     return torch.compiler.is_compiling() or any(each.requires_grad for each in _layers(x))
 
 
-def is_followed_back() -> bool:
+def is_followed_back(upstream: Tensor) -> bool:
     """Whether a way back is recorded (for second derivatives), mapped over or compiled."""
-    level = torch._C._functorch.maybe_current_level()
-    return torch.is_grad_enabled() or level is not None or torch.compiler.is_compiling()
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return True
+    # The tensors of autograd.grad(is_grads_batched=True) are no wrappers of torch.func.
+    return "Batched" in str(torch._C._dispatch_keys(upstream))
 
 
 def _layers(x: Tensor) -> Iterator[Tensor]:
