@@ -5,8 +5,8 @@ from __future__ import annotations
 from multiloss._boundary import normalize_axis
 from multiloss._typing import Shape, Tensor
 from multiloss.dispatch import K
+from multiloss.losses._evaluation import Arranged
 from multiloss.losses._reduction import Selection, partial
-from multiloss.losses._spec import Arranged
 
 _NAN = float("nan")
 

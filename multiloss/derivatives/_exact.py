@@ -14,10 +14,11 @@ from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor
 from multiloss.derivatives._closed_forms import EXACT, FISHER, ClosedForm
 from multiloss.derivatives._counting import of_arranged, spread
-from multiloss.derivatives._shapes import Form, Structure, shaped, softmax_shaped, unit_vectors
+from multiloss.derivatives._shapes import Form, Structure, raised, shaped, softmax_shaped, unit_vectors
 from multiloss.dispatch import K
 from multiloss.interface import Backend
-from multiloss.losses._spec import LossSpec, arrange
+from multiloss.losses._evaluation import arrange
+from multiloss.losses._spec import LossSpec
 
 
 def by_autodiff(
@@ -41,9 +42,10 @@ def _in_closed_form(
     reduction: str,
     dtype: DType | None,
     form: Form,
+    floor: float | None,
     **parameters: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return gradient, Hessian, and how much each entry of `y_pred` counts."""
+) -> tuple[Tensor, Tensor]:
+    """Return gradient and Hessian."""
     arranged = arrange(spec, y_true, y_pred, sample_weight, mask, checked=checked, dtype=dtype, **parameters)
     y_pred = arranged.y_pred
     counts, axis = of_arranged(arranged, parameters.get("axis", -1), reduction)
@@ -53,30 +55,62 @@ def _in_closed_form(
     if not joint:
         counts = counts / max(y_pred.shape[axis], 1)
     if form != "block" and axis == y_pred.ndim - 1 and owner_of(y_pred).takes_rows(y_pred):
-        fixed = {"closed": closed, "joint": joint, "form": form}
+        alike = isinstance(counts, float)
+        fixed = {"closed": closed, "joint": joint, "form": form, "floor": floor, "counts": counts if alike else 1.0}
         both = K.run_rows(_side_by_side, arranged.y_true, y_pred, **fixed, **taken)
-        entries = y_pred.shape[axis]
-        return both[..., :entries] * counts, both[..., entries:] * counts, counts
-    if not joint:
-        gradient, curvature = closed.formula(arranged.y_true, y_pred, **taken)
-        return gradient * counts, (K.abs(curvature) if form == "bound" else curvature) * counts, counts
-    gradient, scaled, p = closed.formula(arranged.y_true, y_pred, **taken)
-    return gradient * counts, softmax_shaped(scaled * counts, p, axis, form), counts
+        gradient, curvature = both[..., : y_pred.shape[axis]], both[..., y_pred.shape[axis] :]
+        return (gradient, curvature) if alike else (gradient * counts, curvature * counts)
+    gradient, curvature, *p = closed.formula(arranged.y_true, y_pred, **taken)
+    gradient = gradient * counts
+    if joint:
+        curvature = softmax_shaped(curvature * counts, p[0], axis, form)
+    else:
+        curvature = (K.abs(curvature) if form == "bound" else curvature) * counts
+    return gradient, curvature if floor is None else raised(curvature, counts * floor, axis if joint else None, form)
+
+
+_FEW = 32
+"""Up to how many classes come first: along a last axis so short most of the time goes into starting over in each row."""
 
 
 def _side_by_side(
-    y_true: Tensor, y_pred: Tensor, *, closed: ClosedForm, joint: bool, form: Form, **parameters: Any
+    y_true: Tensor,
+    y_pred: Tensor,
+    *,
+    closed: ClosedForm,
+    joint: bool,
+    form: Form,
+    floor: float | None,
+    counts: float,
+    **parameters: Any,
 ) -> Tensor:
     """Return gradient and Hessian next to each other along the last axis, as one tensor of the rows that it is given."""
-    gradient, curvature, *p = closed.formula(y_true, y_pred, **parameters)
-    if joint:
-        curvature = softmax_shaped(curvature, p[0], y_pred.ndim - 1, form)
-    elif form == "bound":
-        curvature = K.abs(curvature)
+    first = joint and y_pred.shape[-1] <= _FEW
+    if first:
+        scores, parameters = _classes_first(y_pred), {**parameters, "axis": 0}
+        targets = _classes_first(y_true) if y_true.ndim == y_pred.ndim else y_true
+        gradient, curvature, p = closed.formula(targets, scores, **parameters)
+        curvature = softmax_shaped(curvature, p, 0, form)
+    else:
+        gradient, curvature, *p = closed.formula(y_true, y_pred, **parameters)
+        if joint:
+            curvature = softmax_shaped(curvature, p[0], y_pred.ndim - 1, form)
+        elif form == "bound":
+            curvature = K.abs(curvature)
+    curvature = curvature if floor is None else K.maximum(curvature, floor)
+    if counts != 1.0:
+        gradient, curvature = gradient * counts, curvature * counts
+    if first:
+        return K.moveaxis(K.concatenate([gradient, curvature], 0), 0, -1)
     return K.concatenate([gradient, curvature], -1)
 
 
-_COMPILED: dict[ClosedForm, Callable[..., tuple[Tensor, Tensor, Tensor]]] = {
+def _classes_first(x: Tensor) -> Tensor:
+    """Return a copy whose first axis is the last of `x`."""
+    return K.stack([x[..., k] for k in range(x.shape[-1])], 0)
+
+
+_COMPILED: dict[ClosedForm, Callable[..., tuple[Tensor, Tensor]]] = {
     closed: functools.partial(_in_closed_form, spec, closed)
     for table in (EXACT, FISHER)
     for spec, closed in table.items()
@@ -84,7 +118,7 @@ _COMPILED: dict[ClosedForm, Callable[..., tuple[Tensor, Tensor, Tensor]]] = {
 """What is run, kept as long as the process so that backends may keep what they compile."""
 
 
-def in_closed_form(backend: Backend, closed: ClosedForm, *tensors: Tensor, **static: Any) -> tuple[Tensor, ...]:
-    """Return gradient, Hessian, and how much each entry of `y_pred` counts."""
-    result: tuple[Tensor, ...] = backend.run(_COMPILED[closed], *tensors, **static)
+def in_closed_form(backend: Backend, closed: ClosedForm, *tensors: Tensor, **static: Any) -> tuple[Tensor, Tensor]:
+    """Return gradient and Hessian."""
+    result: tuple[Tensor, Tensor] = backend.run(_COMPILED[closed], *tensors, **static)
     return result

@@ -14,8 +14,9 @@ from multiloss.derivatives._shapes import Structure, spec_and_parameters, with_p
 from multiloss.dispatch import K
 from multiloss.interface import Backend
 from multiloss.losses import Loss
+from multiloss.losses._evaluation import arrange
 from multiloss.losses._reduction import select
-from multiloss.losses._spec import LossSpec, arrange
+from multiloss.losses._spec import LossSpec
 
 
 class Samples(NamedTuple):

@@ -14,8 +14,9 @@ from multiloss.dispatch import K
 from multiloss.interface import Backend
 from multiloss.losses._base import LossFunctionWrapper
 from multiloss.losses._classes import as_vector, by_class
+from multiloss.losses._evaluation import check_classes, operate, wide_dtype
 from multiloss.losses._reduction import select
-from multiloss.losses._spec import LossSpec, check_classes, operate, publish, wide_dtype
+from multiloss.losses._spec import LossSpec, publish
 from multiloss.losses._weighed import Weighed
 
 __all__ = ["LinearCrossentropy", "linear_crossentropy"]
