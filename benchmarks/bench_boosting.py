@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ PROBLEMS = {
     "logistic": "binary_crossentropy",
     "softmax, 3 classes": losses.SparseCategoricalCrossentropy(),
     "poisson": "poisson",
-    "focal, differentiated": losses.BinaryFocalCrossentropy(),
+    "focal": losses.BinaryFocalCrossentropy(),
 }
 XGBOOST = {
     "squared error": "reg:squarederror",
@@ -67,19 +68,36 @@ def data(rows: int, problem: str) -> tuple[Any, Any]:
     return x, rng.poisson(np.exp(0.3 * z)).astype(np.float32) if problem == "poisson" else z
 
 
-def per_round(train: Callable[[int], Any], rounds: int) -> float:
-    """Return the seconds of one round: the difference of two trainings, which leaves out what is done once."""
-    times = []
-    for count in (2, 2 + rounds):
-        start = time.perf_counter()
-        train(count)
-        times.append(time.perf_counter() - start)
-    return (times[1] - times[0]) / rounds
+class Rounds:
+    """When each round of a training ended."""
+
+    def __init__(self) -> None:
+        self.ended = list[float]()
+
+    def __call__(self, *_: Any) -> None:
+        self.ended.append(time.perf_counter())
+
+    def seconds(self) -> float:
+        """Return how long a round takes: the median, after the first, in which some is done once."""
+        return statistics.median(after - before for before, after in itertools.pairwise(self.ended))
 
 
 def run_xgboost(rows: int, rounds: int) -> list[dict[str, Any]]:
     import xgboost as xgb
     from multiloss.integrations.xgboost import as_objective
+
+    class Callback(xgb.callback.TrainingCallback):
+        def __init__(self) -> None:
+            self.rounds = Rounds()
+
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            self.rounds()
+            return False
+
+    def train(params: dict[str, Any], dtrain: Any, objective: Any) -> float:
+        callback = Callback()
+        xgb.train(params, dtrain, rounds + 1, obj=objective, callbacks=[callback])
+        return callback.rounds.seconds()
 
     found = []
     for problem, loss in PROBLEMS.items():
@@ -87,11 +105,10 @@ def run_xgboost(rows: int, rounds: int) -> list[dict[str, Any]]:
         dtrain = xgb.QuantileDMatrix(x, y)
         objective = as_objective(loss, hessian="fisher" if "focal" in problem else "exact")
         timed, params = Timed(objective), {"max_depth": 6} | objective.params(dtrain)
-        own = per_round(lambda count: xgb.train(params, dtrain, count, obj=timed), rounds)  # noqa: B023 - called at once
+        own = train(params, dtrain, timed)
         theirs = None
         if problem in XGBOOST:
-            built_in = {**params, "objective": XGBOOST[problem]}
-            theirs = per_round(lambda count: xgb.train(built_in, dtrain, count), rounds)  # noqa: B023
+            theirs = train({**params, "objective": XGBOOST[problem]}, dtrain, None)
         found.append(row("XGBoost", problem, own, theirs, timed))
     return found
 
@@ -100,6 +117,11 @@ def run_lightgbm(rows: int, rounds: int) -> list[dict[str, Any]]:
     import lightgbm as lgb
     from multiloss.integrations.lightgbm import as_objective
 
+    def train(params: dict[str, Any], dtrain: Any, objective: Any) -> float:
+        ended = Rounds()
+        lgb.train({**params, "objective": objective}, dtrain, rounds + 1, callbacks=[ended])
+        return ended.seconds()
+
     found = []
     for problem, loss in PROBLEMS.items():
         x, y = data(rows, problem)
@@ -107,12 +129,8 @@ def run_lightgbm(rows: int, rounds: int) -> list[dict[str, Any]]:
         dtrain = lgb.Dataset(x, y, params={"verbose": -1}).construct()
         objective = as_objective(loss, hessian="fisher" if "focal" in problem else "exact")
         timed, params = Timed(objective), {"verbose": -1, "metric": "none", **classes}
-        ours = {**params, "objective": timed}
-        own = per_round(lambda count: lgb.train(ours, dtrain, count), rounds)  # noqa: B023
-        theirs = None
-        if problem in LIGHTGBM:
-            built_in = {**params, "objective": LIGHTGBM[problem]}
-            theirs = per_round(lambda count: lgb.train(built_in, dtrain, count), rounds)  # noqa: B023
+        own = train(params, dtrain, timed)
+        theirs = train(params, dtrain, LIGHTGBM[problem]) if problem in LIGHTGBM else None
         found.append(row("LightGBM", problem, own, theirs, timed))
     return found
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from multiloss import losses
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
-from multiloss.interface import EPSILON
+from multiloss.interface import EPSILON, TINY
 from multiloss.losses._classes import smooth_one_hot, smooth_yes_or_no
 from multiloss.losses._spec import LossSpec, spec_of
 
@@ -83,54 +83,54 @@ def _squared_logarithmic_error(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, 
 
 
 def _logistic(y_true: Tensor, y_pred: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
-    y_true = smooth_yes_or_no(y_true, label_smoothing)
-    p = K.sigmoid(y_pred)
-    return p - y_true, p * K.sigmoid(-y_pred)  # 1 - p loses its digits where p is almost 1
+    of = _Logit.of(y_pred)
+    return of.p - smooth_yes_or_no(y_true, label_smoothing), of.product
 
 
-class _Binary(NamedTuple):
-    """Logits, seen from both labels."""
+class _Logit(NamedTuple):
+    """What is made of a logit with one exponential, all with their digits."""
 
-    logits: Tensor
     p: Tensor
-    """Their probability."""
+    """The sigmoid."""
     q: Tensor
-    """`1 - p`, with all its digits."""
+    """`1 - p`."""
+    product: Tensor
+    """`p * q`."""
+    decay: Tensor
+    """`exp(-|logit|)`."""
 
     @classmethod
-    def of(cls, logits: Tensor) -> _Binary:
-        return cls(logits, K.sigmoid(logits), K.sigmoid(-logits))
-
-    def missed(self, target: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what is missed of targets, its logarithmic derivative, and the derivative of the cross-entropy."""
-        yes, no = target * self.q, (1.0 - target) * self.p
-        missed = yes + no
-        return missed, K.divide_no_nan((1.0 - 2.0 * target) * (self.p * self.q), missed), no - yes
-
-
-def _focal(
-    target: Tensor, of: _Binary, nats: Tensor, alpha: float | None, gamma: float, curved: bool = True
-) -> tuple[Tensor, Tensor]:
-    """Return the derivatives of `missed^gamma * nats`, balanced by `alpha`; without the second if it is not asked for."""
-    missed, rate, error = of.missed(target)
-    scale = K.power(missed, gamma)
-    if alpha is not None:
-        scale = scale * (target * alpha + (1.0 - target) * (1.0 - alpha))
-    rate = gamma * rate
-    pull = K.multiply_no_nan(rate, nats)
-    slope = scale * (pull + error)
-    if not curved:
-        return slope, None
-    bend = rate * ((gamma - 1.0) / gamma) + (of.q - of.p) if gamma else of.q - of.p
-    return slope, scale * (pull * bend + 2.0 * rate * error + of.p * of.q)
+    def of(cls, logits: Tensor) -> _Logit:
+        decay = K.exp(-K.abs(logits))
+        larger = 1.0 / (1.0 + decay)
+        smaller, below = decay * larger, logits < 0
+        return cls(K.where(below, smaller, larger), K.where(below, larger, smaller), smaller * larger, decay)
 
 
 def _binary_focal(
     y_true: Tensor, y_pred: Tensor, apply_class_balancing: bool, alpha: float, gamma: float, label_smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    y_true = smooth_yes_or_no(y_true, label_smoothing)
-    nats = K.binary_crossentropy(y_true, y_pred, True)
-    return _focal(y_true, _Binary.of(y_pred), nats, alpha if apply_class_balancing else None, gamma)
+    target, logits = smooth_yes_or_no(y_true, label_smoothing), K.clip(y_pred, -_SURE, _SURE)
+    of = _Logit.of(logits)
+    scale, rate, error = _missed(target, of, alpha if apply_class_balancing else None, gamma)
+    pull = rate * (K.maximum(logits, 0.0) - target * logits + K.log1p(of.decay))
+    bend = rate * ((gamma - 1.0) / gamma) + (of.q - of.p) if gamma else of.q - of.p
+    return scale * (pull + error), scale * (pull * bend + 2.0 * rate * error + of.product)
+
+
+_SURE = 1e4
+"""A logit from which on a focal loss is a straight line, or 0."""
+
+
+def _missed(target: Any, of: _Logit, alpha: float | None, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the cross-entropy of a target is multiplied with, the slope of its logarithm, and that of the former."""
+    yes, no = target * of.q, (1.0 - target) * of.p
+    missed = yes + no
+    scale = K.power(missed, gamma)
+    if alpha is not None:
+        scale = scale * (target * alpha + (1.0 - target) * (1.0 - alpha))
+    # Where nothing is missed, nothing of the product is left either.
+    return scale, (gamma - 2.0 * gamma * target) * of.product / K.maximum(missed, TINY), no - yes
 
 
 # ── Losses of a softmax ─────────────────────────────────────────────────────────────────────────────────────────
@@ -170,17 +170,24 @@ def _poisson_information(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor
 def _binary_focal_information(
     y_true: Tensor, y_pred: Tensor, apply_class_balancing: bool, alpha: float, gamma: float, label_smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    of, balance = _Binary.of(y_pred), alpha if apply_class_balancing else None
-    y_true = smooth_yes_or_no(y_true, label_smoothing)
-    gradient, _ = _focal(y_true, of, K.binary_crossentropy(y_true, y_pred, True), balance, gamma, curved=False)
-    nats, information = (K.softplus(y_pred), K.softplus(-y_pred)), 0.0
-    for label, likelihood in ((0, of.q), (1, of.p)):
-        target, given = smooth_yes_or_no(float(label), label_smoothing), nats[label]
-        if label_smoothing:
-            given = (1.0 - target) * nats[0] + target * nats[1]
-        slope, _ = _focal(target, of, given, balance, gamma, curved=False)
-        information = information + likelihood * K.square(slope)
-    return gradient, information
+    logits, balance = K.clip(y_pred, -_SURE, _SURE), alpha if apply_class_balancing else None
+    of = _Logit.of(logits)
+    above, nats = K.maximum(logits, 0.0), K.log1p(of.decay)
+
+    def slope(target: Any) -> Tensor:
+        scale, rate, error = _missed(target, of, balance, gamma)
+        return scale * (rate * (above - target * logits + nats) + error)
+
+    gradient = slope(smooth_yes_or_no(y_true, label_smoothing))
+    if label_smoothing:
+        share = 0.5 * label_smoothing
+        return gradient, of.q * K.square(slope(share)) + of.p * K.square(slope(1.0 - share))
+    # The same, without what is 0 then.
+    of_no = K.power(of.p, gamma) * (gamma * of.q * (above + nats) + of.p)
+    of_yes = K.power(of.q, gamma) * (gamma * of.p * (above - logits + nats) + of.q)
+    if balance is not None:
+        of_no, of_yes = of_no * (1.0 - balance), of_yes * balance
+    return gradient, of.q * K.square(of_no) + of.p * K.square(of_yes)
 
 
 def _softmax_information(y_true: Tensor, y_pred: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:

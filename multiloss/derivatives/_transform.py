@@ -147,8 +147,8 @@ def _derivatives(
     if closed is not None and spec is not None:
         settled = spec.settle_integers(backend, y_pred, loss.dtype, parameters)
         checked = spec.labels_checked(backend, y_true, settled, sample_weight, mask, parameters)
-        static = {"reduction": loss.reduction, "dtype": loss.dtype, "form": form, **parameters}
-        gradient, curvature, counts = in_closed_form(
+        static = {"reduction": loss.reduction, "dtype": loss.dtype, "form": form, "floor": floor, **parameters}
+        gradient, curvature = in_closed_form(
             backend, closed, y_true, settled, sample_weight, mask, checked=checked, **static
         )
     else:
@@ -157,8 +157,8 @@ def _derivatives(
         counts = samples.counts_of_entries / structure.averaged
         if spec is None and hessian == "exact" and floor is None and _is_straight(backend, gradient, curvature):
             raise _straight(loss.name or type(loss).__name__)
-    if floor is not None:
-        curvature = raised(curvature, counts * floor, axis, form)
+        if floor is not None:
+            curvature = raised(curvature, counts * floor, axis, form)
     shape, dtype = tuple(y_pred.shape), backend.dtype(y_pred)
     gradient, curvature = backend.cast(gradient, dtype), backend.cast(curvature, dtype)
     return K.reshape(gradient, shape), curvature if form == "block" else K.reshape(curvature, shape)

@@ -85,6 +85,51 @@ def test_the_corner_of_huber_has_half_the_curvature(backend, tensor, host):
     assert host(hessian).ravel().tolist() == [1.0, 0.5, 0.5, 0.0]
 
 
+ROWS = 70_000
+"""So many that a backend may take them in blocks."""
+
+
+@pytest.mark.backends("numpy", "torch")  # JAX compiles the same function for any number of rows
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("form", ["diagonal", "bound"])
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        *(("mean_squared_error", 2), ("binary_focal_crossentropy", 2), ("sparse_categorical_crossentropy", 3)),
+        *(("categorical_crossentropy", 3), ("categorical_crossentropy", 40)),
+    ],
+)
+def test_many_rows_have_the_derivatives_that_few_have(name, columns, form, weighted, backend, tensor, host):
+    logits = {"from_logits": True} if "from_logits" in SPECS[name].defaults else {}
+    y_true, y_pred = (
+        x.astype("float32" if x.dtype.kind == "f" else "int64") for x in data(name, (8, columns), **logits)
+    )
+    weights = np.linspace(0.0, 2.0, 8, dtype="float32")
+    y_pred[0] = -3.0 * abs(y_pred[0])  # with a curvature below the floor
+    derivatives = grad_and_hessian(loss_of(name, **logits), form=form, floor=0.15)
+
+    def of(times):
+        batch = (np.concatenate([x] * times) for x in (y_true, y_pred, weights))
+        return [host(x) for x in derivatives(*(tensor(x) for x in batch) if weighted else list(map(tensor, batch))[:2])]
+
+    for many, few in zip(of(ROWS // 8), of(1), strict=True):
+        np.testing.assert_allclose(many.reshape(-1, *few.shape), np.stack([few] * (ROWS // 8)), 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_a_focal_loss_has_derivatives_however_far_its_logits_are(label, balanced, backend, tensor, host, float64):
+    """Where a label is hopelessly wrong it is a straight line, and 0 where it is right."""
+    loss = loss_of("binary_focal_crossentropy", from_logits=True, apply_class_balancing=balanced)
+    far = np.array([[-np.inf], [-800.0], [800.0], [np.inf]])
+    slope = np.array([[0.0], [0.0], [1.0], [1.0]]) if label == 0 else np.array([[-1.0], [-1.0], [0.0], [0.0]])
+    scale = {0.0: 0.75, 1.0: 0.25}[label] if balanced else 1.0
+    for hessian in ("exact", "fisher"):
+        gradient, curvature = grad_and_hessian(loss, hessian=hessian)(tensor(np.full((4, 1), label)), tensor(far))
+        np.testing.assert_allclose(host(gradient), slope * scale, atol=1e-12)
+        np.testing.assert_allclose(host(curvature), np.zeros((4, 1)), atol=1e-12)
+
+
 def test_far_logits_keep_their_digits(backend, tensor, host, float64):
     loss = loss_of("binary_crossentropy", from_logits=True)
     far = np.array([[-700.0], [-40.0], [40.0], [700.0]])

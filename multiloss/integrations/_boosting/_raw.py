@@ -117,7 +117,7 @@ class RawLoss:
         if target == "one-hot" and labels.ndim == 1:
             hot: Any = K.one_hot(labels.astype("int32"), columns, dtype=str(raw.dtype))
             return hot
-        return labels.astype("int64") if target == "class index" else labels.astype(raw.dtype)
+        return labels.astype("int64", copy=False) if target == "class index" else labels.astype(raw.dtype, copy=False)
 
     def _check(self, labels: Any, classes: int) -> None:
         target = None if self.spec is None else self.spec.target
