@@ -288,15 +288,17 @@ class _Gradients(torch.autograd.Function):
         d_bias: Tensor | None,
     ) -> tuple[Tensor, ...]:
         if d_hidden is None or d_weight is None or d_bias is None:
-            factors, upstream = normalized(upstream if scale is None else upstream * scale, hidden.dtype)
+            factors, common = normalized(upstream if scale is None else upstream * scale, hidden.dtype)
             if scale is not None:
                 factors = torch.where(scale == 0, 0.0, factors)
             _, d_hidden, d_weight, d_bias = losses_and_gradients(
                 *(hidden, weight, bias, target, factors, class_weight, plan)
             )
+        else:
+            common = upstream
         dtypes = hidden.dtype, weight.dtype, weight.dtype if bias is None else bias.dtype
         gradients = zip((d_hidden, d_weight, d_bias), dtypes, strict=True)
-        return tuple(_times(gradient, upstream, dtype) for gradient, dtype in gradients)
+        return tuple(_times(gradient, common, dtype) for gradient, dtype in gradients)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -333,20 +335,19 @@ class _Gradients(torch.autograd.Function):
         return _one_by_one(_Gradients, info.batch_size, in_dims, args)
 
 
-def normalized(scale: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def normalized(scale: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """Return factors of rows, and one for all. In half precision the first are at most 1, so that gradients do not vanish."""
-    one = torch.ones((), dtype=scale.dtype, device=scale.device)
     if dtype not in HALVES or not len(scale):
-        return scale, one
+        return scale, None
     largest = scale.abs().amax()
-    largest = torch.where((largest > 0) & torch.isfinite(largest), largest, one)
+    largest = torch.where((largest > 0) & torch.isfinite(largest), largest, 1.0)
     return scale / largest, largest
 
 
-def _times(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+def _times(gradient: Tensor, factor: Tensor | None, dtype: torch.dtype) -> Tensor:
     """Return `factor * gradient` as `dtype`, rounded once."""
     precise = wide(gradient.dtype)
-    return (gradient.to(precise) * factor.to(precise)).to(dtype)
+    return (gradient if factor is None else gradient.to(precise) * factor.to(precise)).to(dtype)
 
 
 def _one_by_one(
