@@ -18,7 +18,11 @@ What comes with an objective, because CatBoost leaves it to you:
   which costs some 10 µs per row for cross-entropies of logits and a hundred for other losses; other objectives are asked
   for all rows at once.
 
-Losses with named inputs cannot train here: CatBoost asks for some rows at a time, and does not say which.
+Named inputs, such as a teacher's scores, are given to `as_objective(loss, inputs={...})` with a row for each of the training
+data. CatBoost asks for some rows at a time and does not say which, so `fit` then hands it the numbers of the rows as targets, and
+the objective looks up what they stand for. Therefore they work in `objective.fit(CatBoostRegressor(...), X, y)` alone, with
+numeric features (those of categories are made from targets), without an `eval_set`, and with one score per row; anything
+else raises an error that says so. The metric shown is the mean of the loss.
 
 CatBoost chooses the learning rate, the number of leaf estimation iterations and the bootstrap by the name of its own
 objectives. With those equal (`learning_rate`, `leaf_estimation_iterations`, `leaf_estimation_method="Newton"`) and the same
@@ -29,10 +33,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from multiloss._errors import ArgumentError, BackendNotFoundError
+from multiloss._errors import ArgumentError, BackendNotFoundError, NotSupportedError, ShapeError
+from multiloss._typing import TensorLike
 from multiloss.derivatives._closed_forms import closed_form
 from multiloss.derivatives._transform import Curvature
 from multiloss.dispatch import K
@@ -40,7 +45,7 @@ from multiloss.integrations._boosting import RawLoss, RawMetric, best_constant, 
 from multiloss.integrations._boosting._raw import FLOOR
 
 try:
-    from catboost import CatBoost
+    from catboost import CatBoost, CatBoostClassifier
 except ImportError as error:
     raise BackendNotFoundError(
         f"multiloss.integrations.catboost needs CatBoost, and it cannot be imported ({error}). To get it: "
@@ -52,7 +57,12 @@ __all__ = ["CatBoostMetric", "CatBoostObjective", "as_metric", "as_objective"]
 
 
 def as_objective(
-    loss: Any, *, link: str | None = None, hessian: Curvature = "exact", floor: float = FLOOR
+    loss: Any,
+    *,
+    link: str | None = None,
+    hessian: Curvature = "exact",
+    floor: float = FLOOR,
+    inputs: Mapping[str, TensorLike] | None = None,
 ) -> CatBoostObjective:
     """Return a loss as an objective for CatBoost: pass it as `loss_function=`, and train with its `fit`.
 
@@ -65,13 +75,21 @@ def as_objective(
             loss of your own. A loss that can be computed from logits is.
         hessian: the curvature: `"exact"`, `"fisher"`, `"gauss_newton"` or `"constant"`; see `multiloss.grad_and_hessian`.
         floor: the least curvature of a sample, before its weight.
+        inputs: the loss's named inputs by name, such as a teacher's scores, with a row for each of the training data; see above.
 
     Raises:
-        NotSupportedError: for `"exact"` if the loss has no second derivative other than 0, such as mean_absolute_error.
+        NamedInputError: for an input that the loss does not take, or one that is missing.
+        NotSupportedError: for `"exact"` if the loss has no second derivative other than 0, such as mean_absolute_error; for
+            named inputs of a loss of several classes.
         UnknownNameError: for a name that is not known.
     """
-    raw = RawLoss(loss, link, hessian, floor)
-    return (_OfClasses if raw.several else _OfRows)(loss, link, hessian, floor)
+    several = RawLoss(loss, link, hessian, floor, inputs or {}).several
+    if several and inputs:
+        raise NotSupportedError(
+            f"{', '.join(inputs)} cannot reach a loss of several classes: CatBoost hands over targets row by row, as classes, "
+            "without the number of the row. Use XGBoost or LightGBM, whose as_objective takes the same inputs."
+        )
+    return (_OfClasses if several else _OfRows)(loss, link, hessian, floor, inputs)
 
 
 def as_metric(
@@ -109,9 +127,17 @@ def _named(*arguments: Any) -> CatBoostMetric:
 class CatBoostObjective:
     """What `as_objective` returns."""
 
-    def __init__(self, loss: Any, link: str | None, hessian: Curvature, floor: float) -> None:
-        self._arguments = (loss, link, hessian, floor)
-        self.raw = RawLoss(loss, link, hessian, floor)
+    def __init__(
+        self,
+        loss: Any,
+        link: str | None,
+        hessian: Curvature,
+        floor: float,
+        inputs: Mapping[str, TensorLike] | None = None,
+    ) -> None:
+        inputs = {name: to_host(K.asarray(each)) for name, each in (inputs or {}).items()}
+        self._arguments = (loss, link, hessian, floor, inputs)
+        self.raw = RawLoss(loss, link, hessian, floor, inputs)
         self.__name__ = self.raw.name
         self.constant: list[float] = []
         """The raw scores that the last training started from, one for each class."""
@@ -127,19 +153,42 @@ class CatBoostObjective:
             **others: passed to the model's `fit`. Pools of an `eval_set` need the `baseline` of `start` themselves.
 
         Raises:
-            ArgumentError: if the model has another objective.
+            ArgumentError: if the model has another objective, or what named inputs cannot reach; see above.
             LabelError: for labels that the loss is not made for.
+            ShapeError: for named inputs with another number of rows.
         """
         found = model.get_param("loss_function")  # a copy
+        if isinstance(found, NumberedRows):
+            raise ArgumentError("The model is fitted already, with named inputs. Make a new one to fit it again.")
         if not isinstance(found, CatBoostObjective) or found.raw.name != self.raw.name:
             raise ArgumentError(
                 f"The model's loss_function is {found!r}. Expected this objective: make the model with "
                 "loss_function=objective."
             )
+        if self.raw.inputs:
+            return self._fit_numbered(model, x, y, sample_weight, others)
         start = self.start(y, sample_weight)
         if self.raw.several and model.get_param("classes_count") is None:
             model.set_params(classes_count=len(self.constant))
         model.fit(x, y, sample_weight=sample_weight, **start, **others)
+        return self.finish(model)
+
+    def _fit_numbered(self, model: CatBoost, x: Any, y: Any, sample_weight: Any, others: dict[str, Any]) -> CatBoost:
+        """Return the estimator, fitted to targets that are the numbers of the rows."""
+        labels = _floats(y).ravel()
+        for name in self.raw.by_row:
+            if len(self.raw.inputs[name]) != len(labels):
+                raise ShapeError(
+                    f"{name} has {len(self.raw.inputs[name])} rows, and y has {len(labels)}. Expected as many."
+                )
+        _check_numbered(model, others, len(labels))
+        start = self.start(y, sample_weight)
+        numbered = NumberedRows(self, labels)
+        model.set_params(loss_function=numbered, eval_metric=numbered)
+        try:
+            model.fit(x, K.arange(len(labels), like=labels), sample_weight=sample_weight, **start, **others)
+        finally:
+            numbered.forget()  # it stays among the parameters of a fitted model, which cannot be changed
         return self.finish(model)
 
     def start(self, y_true: Any, sample_weight: Any = None) -> dict[str, Any]:
@@ -187,10 +236,84 @@ class _OfRows(CatBoostObjective):
 
     def calc_ders_range(self, approxes: Any, targets: Any, weights: Any) -> list[tuple[float, float]]:
         """Return the first and second derivatives of minus the loss for each row: what CatBoost calls."""
-        labels, raw = _floats(targets), column(_floats(approxes))
+        if self.raw.inputs:
+            raise NotSupportedError(
+                f"{', '.join(self.raw.inputs)} belong to rows, and CatBoost does not say which these are. Train with "
+                "objective.fit(model, X, y)."
+            )
+        return self._derivatives(_floats(targets), approxes, weights)
+
+    def _derivatives(self, labels: Any, approxes: Any, weights: Any, rows: Any = None) -> list[tuple[float, float]]:
+        raw = column(_floats(approxes))
         weight = None if weights is None else weights_or_none(_floats(weights))
-        gradient, hessian = self.raw.derivatives(labels, raw, weight)
+        gradient, hessian = self.raw.derivatives(labels, raw, weight, rows=rows)
         return list(zip((-gradient).ravel().tolist(), (-hessian).ravel().tolist(), strict=True))
+
+
+class NumberedRows:
+    """An objective and the metric beside it, whose targets are the numbers of rows: what `fit` trains with named inputs."""
+
+    def __init__(self, objective: Any, labels: Any) -> None:
+        self._objective, self._labels = objective, labels
+
+    def __deepcopy__(self, memo: Any) -> NumberedRows:
+        return self  # CatBoost copies its parameters
+
+    def forget(self) -> None:
+        """Let go of the training data."""
+        self._objective = self._labels = None
+
+    def calc_ders_range(self, approxes: Any, targets: Any, weights: Any) -> list[tuple[float, float]]:
+        """Return the first and second derivatives of minus the loss for each row: what CatBoost calls."""
+        rows = _floats(targets).astype("int64")
+        found: list[tuple[float, float]] = self._objective._derivatives(self._labels[rows], approxes, weights, rows)
+        return found
+
+    def evaluate(self, approxes: Any, target: Any, weight: Any) -> tuple[float, float]:
+        """Return the sum of the weighted losses, and of the weights: what CatBoost calls."""
+        rows = _floats(target).astype("int64")
+        weights = None if weight is None else weights_or_none(_floats(weight))
+        total = float(len(rows) if weights is None else weights.sum())
+        return self._objective.raw.value(self._labels[rows], column(_floats(approxes[0])), weights, rows), total
+
+    def get_final_error(self, error: float, weight: float) -> float:
+        """Return the mean."""
+        return error / weight if weight else 0.0
+
+    def is_max_optimal(self) -> bool:
+        """Return False: it is a loss."""
+        return False
+
+
+_MOST_ROWS = 2**24
+"""Up to which CatBoost's targets, in float32, count."""
+
+
+def _check_numbered(model: CatBoost, others: Mapping[str, Any], rows: int) -> None:
+    """Raise for what would take the numbers of rows for targets.
+
+    Raises:
+        ArgumentError: saying what to do without.
+    """
+    why = "Named inputs are found by the numbers of rows, which this objective trains on as targets, and "
+    if isinstance(model, CatBoostClassifier):
+        raise ArgumentError(
+            f"{why}a {type(model).__name__} would make classes of them. Use CatBoostRegressor, and predict_proba of the "
+            "objective."
+        )
+    if model.get_param("eval_metric") is not None:
+        raise ArgumentError(
+            f"{why}eval_metric would take them for targets. Leave it out: the mean of the loss is shown."
+        )
+    if others.get("eval_set") is not None:
+        raise ArgumentError(f"{why}the rows of an eval_set have none. Leave it out, and evaluate afterwards.")
+    for name in ("cat_features", "text_features", "embedding_features"):
+        if others.get(name) is not None or model.get_param(name) is not None:
+            raise ArgumentError(f"{why}{name} would be encoded by them. Encode these features yourself, as numbers.")
+    if rows > _MOST_ROWS:
+        raise ArgumentError(
+            f"{why}there are {rows}. Expected at most {_MOST_ROWS}, up to which CatBoost's float32 counts."
+        )
 
 
 class _OfClasses(CatBoostObjective):

@@ -49,6 +49,9 @@ class RawLoss:
         self.inputs = dict(inputs or {})
         if inputs is not None:
             found._inputs.check(found.name or type(found).__name__, self.inputs)
+        shared = found._inputs.shared
+        self.by_row = {name for name, each in self.inputs.items() if getattr(each, "ndim", 1) and name not in shared}
+        """The named inputs that have a row for each of the training data."""
         self.loss = with_parameters(found, reduction="sum", dtype=None)
         self.link: Link = link_of(self.loss, link)
         self.hessian = hessian
@@ -74,11 +77,12 @@ class RawLoss:
         return (gradient, curvature) if weight is None else (gradient * weight, curvature * weight)
 
     def derivatives(
-        self, labels: TensorLike, raw: TensorLike, weight: TensorLike, form: Form = "diagonal"
+        self, labels: TensorLike, raw: TensorLike, weight: TensorLike, form: Form = "diagonal", rows: Any = None
     ) -> tuple[Any, Any]:
         """Return gradient and Hessian as host arrays, for raw scores (N, 1) or (N, K), targets (N,) and weights (N,) or None.
 
-        That of a squared error is half of it, as in every library of boosting.
+        That of a squared error is half of it, as in every library of boosting. `rows` says which of the rows of named inputs,
+        as host arrays, these are; None: all.
 
         Raises:
             LabelError: for labels that the loss is not made for.
@@ -87,9 +91,17 @@ class RawLoss:
         targets = self.targets(labels, raw)
         if weight is not None and self.counts:
             weight = weight.reshape(-1, 1)
-        gradient, curvature = self.derive(form)(targets, raw, weight, **self.inputs)
+        inputs = self.inputs
+        if rows is not None:
+            inputs = {name: each[rows] if name in self.by_row else each for name, each in inputs.items()}
+        gradient, curvature = self.derive(form)(targets, raw, weight, **inputs)
         gradient, curvature = to_host(gradient), to_host(curvature)
         return (0.5 * gradient, 0.5 * curvature) if self.halved else (gradient, curvature)
+
+    def value(self, labels: Any, raw: Any, weight: Any, rows: Any) -> float:
+        """Return the sum of the weighted losses of some of the rows."""
+        inputs = {name: each[rows] if name in self.by_row else each for name, each in self.inputs.items()}
+        return float(to_host(self.of_raw(self.targets(labels, raw), raw, weight, **inputs)))
 
     def targets(self, labels: Any, raw: Any) -> Any:
         """Return what the loss takes as `y_true`, given the labels of a host, (N,) or in the shape of `raw`.

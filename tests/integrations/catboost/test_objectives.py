@@ -13,6 +13,7 @@ import pytest
 from multiloss import _errors, losses, metrics
 from multiloss import backend as K
 from multiloss.integrations.catboost import as_metric, as_objective
+from multiloss.losses import LossFunctionWrapper
 from tests.integrations.boosting import COPIES, PROBLEMS, WEIGHTS
 
 with warnings.catch_warnings():
@@ -184,6 +185,77 @@ def test_objectives_and_metrics_can_be_copied():
     for copied in (copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))):
         assert copied(objective).calc_ders_range(raw, y, None) == objective.calc_ders_range(raw, y, None)
         assert copied(metric).evaluate([raw], y, None) == metric.evaluate([raw], y, None)
+
+
+# ── Named inputs ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def halfway(y_true, y_pred, teacher):
+    return K.mean(K.square(y_pred - 0.5 * (y_true + teacher)), axis=-1)
+
+
+TEACHER = np.random.default_rng(4).normal(100.0, 2.0, size=400)
+EXACT = {"l2_leaf_reg": 0.0, "random_strength": 0.0, "thread_count": 2}
+
+
+def guided(**options):
+    objective = as_objective(LossFunctionWrapper(halfway), inputs={"teacher": TEACHER})
+    return objective, catboost.CatBoostRegressor(loss_function=objective, **PARAMS | EXACT | options)
+
+
+@pytest.mark.parametrize("repeats", [1, 6])  # more rows than CatBoost hands over at once
+def test_named_inputs_reach_the_rows_that_they_belong_to(repeats):
+    x, y, _ = PROBLEMS["values"]
+    x, y, teacher, weights = (np.concatenate([each] * repeats) for each in (x, y, TEACHER, WEIGHTS))
+    objective = as_objective(LossFunctionWrapper(halfway), inputs={"teacher": teacher})
+    ours = catboost.CatBoostRegressor(loss_function=objective, iterations=20, **PARAMS | EXACT)
+    objective.fit(ours, x, y, weights)
+    plain = as_objective("mean_squared_error")
+    theirs = plain.fit(model(plain, "mean_squared_error", 20, **EXACT), x, 0.5 * (y + teacher), weights)
+    np.testing.assert_allclose(objective.predict(ours, x), plain.predict(theirs, x), 0, 1e-5)
+    (shown,) = ours.get_evals_result()["learn"].values()
+    expected = np.average((0.5 * (y + teacher) - scores(ours, x)) ** 2, weights=weights)
+    np.testing.assert_allclose(shown[-1], expected, 1e-6)
+
+
+def test_a_model_with_named_inputs_keeps_no_training_data(tmp_path):
+    x, y, _ = PROBLEMS["values"]
+    objective, own = guided(iterations=3)
+    objective.fit(own, x, y)
+    assert len(pickle.dumps(own.get_param("loss_function"))) < 200
+    with pytest.raises(_errors.ArgumentError, match="fitted already"):
+        objective.fit(own, x, y)
+    own.save_model(tmp_path / "model.cbm")
+    loaded = catboost.CatBoost().load_model(tmp_path / "model.cbm")
+    np.testing.assert_allclose(scores(loaded, x), scores(own, x), 1e-12)
+
+
+def test_what_named_inputs_cannot_reach_raises():
+    x, y, _ = PROBLEMS["values"]
+    for options, others, match in (
+        ({"eval_metric": "RMSE"}, {}, "eval_metric would take them"),
+        ({}, {"eval_set": (x, y)}, "rows of an eval_set have none"),
+        ({"cat_features": [0]}, {}, "cat_features would be encoded"),
+        ({}, {"cat_features": [0]}, "cat_features would be encoded"),
+    ):
+        objective, own = guided(**options)
+        with pytest.raises(_errors.ArgumentError, match=match):
+            objective.fit(own, x, y, **others)
+    objective, own = guided()
+    with pytest.raises(_errors.ShapeError, match="teacher has 400 rows, and y has 399"):
+        objective.fit(own, x[1:], y[1:])
+    with pytest.raises(_errors.NotSupportedError, match="Train with"):
+        objective.calc_ders_range(y, y, None)
+    with pytest.raises(_errors.ArgumentError, match="would make classes of them"):
+        objective.fit(catboost.CatBoostClassifier(loss_function=objective, **PARAMS), x, y)
+    with pytest.raises(_errors.NamedInputError, match="needs teacher="):
+        as_objective(LossFunctionWrapper(halfway))
+
+    def of_classes(y_true, y_pred, teacher):
+        return losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True) + K.sum(teacher, -1)
+
+    with pytest.raises(_errors.NotSupportedError, match="row by row, as classes"):
+        as_objective(LossFunctionWrapper(of_classes), link="softmax", inputs={"teacher": TEACHER})
 
 
 # ── Refusals ────────────────────────────────────────────────────────────────────────────────────────────────────
