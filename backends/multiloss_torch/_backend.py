@@ -299,12 +299,11 @@ class TorchBackend(Backend):
         group: Any = None,
     ) -> Tensor:
         formula, operands = super().linear_crossentropy, (target, hidden, weight, bias, row_weight, total)
-        if group is None:
-            options = Options(label_smoothing, z_loss, softcap)
-            found = _linear.linear_crossentropy(formula, *operands, class_weight, options, memory_budget)
-            if found is not None:
-                return found
-        return formula(*operands, label_smoothing, class_weight, z_loss, softcap, memory_budget, group)
+        options = Options(label_smoothing, z_loss, softcap)
+        found = _linear.linear_crossentropy(formula, *operands, class_weight, options, memory_budget, group)
+        if found is not None:
+            return found
+        return formula(*operands, label_smoothing, class_weight, z_loss, softcap, memory_budget)
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 

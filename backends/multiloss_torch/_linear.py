@@ -13,9 +13,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from multiloss._errors import NotSupportedError
 from torch import Tensor
 
 from multiloss_torch._operations import Shard, by_operations
+from multiloss_torch._parallel import is_split, refuse_gradients, split
 from multiloss_torch._rows import Options, sweep, wide
 from multiloss_torch._watching import has_forward_mode, is_fake, is_known, is_plain, wants_gradient
 
@@ -149,17 +151,23 @@ def linear_crossentropy(
     class_weight: Tensor | None,
     options: Options,
     memory_budget: int | None,
+    group: Any,
 ) -> Tensor | None:
     """Return the losses of the rows, or their sum; None where the formula of the interface should."""
     scale = row_weight.detach() if isinstance(row_weight, Tensor) else None
+    shard, most = None, len(weight)
+    if group is not None or is_split(weight):
+        refuse_gradients(target, class_weight)
+        parts, shard, most = split(weight, bias, (hidden, target, scale, class_weight), group)
+        weight, bias, hidden, target, scale, class_weight = parts  # type: ignore[assignment]
     tensors = [each for each in (hidden, weight, bias, target, scale, class_weight) if each is not None]
     if not all(map(is_known, tensors)) or has_forward_mode() or any(map(wants_gradient, (target, class_weight))):
         return None
     hidden, weight, bias = as_linear_takes_them(hidden, weight, bias)
-    lead, classes = hidden.shape[:-1], weight.shape[0]
+    lead = hidden.shape[:-1]
     dtype = wide(hidden.dtype)
     target = target.detach()
-    target = target.reshape(-1).long() if target.ndim < hidden.ndim else target.reshape(-1, classes)
+    target = target.reshape(-1).long() if target.ndim < hidden.ndim else target.reshape(-1, target.shape[-1])
     hidden = hidden.reshape(-1, hidden.shape[-1])
     class_weight = None if class_weight is None else class_weight.detach().to(dtype)
     rows, kept, factor = len(hidden), None, row_weight
@@ -175,10 +183,10 @@ def linear_crossentropy(
         scale, factor = normalized(scale, hidden.dtype)
     chunk = CPU_CHUNK if hidden.is_cpu else OTHER_CHUNK
     if memory_budget is not None:
-        chunk = max(1, memory_budget // max(1, classes * hidden.dtype.itemsize))
+        chunk = max(1, memory_budget // max(1, most * hidden.dtype.itemsize))
     needs = wants_gradient(hidden), wants_gradient(weight), wants_gradient(bias)
     traced = torch.compiler.is_compiling() or any(map(is_fake, tensors))
-    arguments = (hidden, weight, bias, target, scale, class_weight, Plan(chunk, needs, options, formula, traced))
+    arguments = (hidden, weight, bias, target, scale, class_weight, Plan(chunk, needs, options, formula, traced, shard))
     with torch.autocast(hidden.device.type, enabled=False):
         if not any(needs) and is_plain(hidden):
             losses = losses_and_gradients(*arguments)[0]
@@ -308,6 +316,10 @@ class _Gradients(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         plan: Plan = ctx.plan
+        if plan.shard is not None:
+            raise NotSupportedError(
+                "Second derivatives are not taken across processes. Expected one backward pass, without create_graph."
+            )
         first, hidden, weight, bias, target, scale, class_weight = ctx.saved_tensors
         given = [hidden, weight, bias]
         leaves = [each for each, needed in zip(given, plan.needs, strict=True) if needed]

@@ -1,0 +1,218 @@
+"""Classes that are split over processes: two of them, on this machine, with shards of unlike size."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = [
+    pytest.mark.backends("torch"),
+    pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this torch has no gloo"),
+]
+
+PROCESSES, ROWS, CLASSES, HIDDEN = 2, 13, 29, 5
+OPTIONS: list[dict[str, Any]] = [{}, {"label_smoothing": 0.1, "z_loss": 0.01, "softcap": 8.0}]
+
+
+def example(soft: bool) -> dict[str, Any]:
+    """Return the same tensors in every process."""
+    made = torch.Generator().manual_seed(3)
+    target = torch.randint(0, CLASSES, (ROWS,), generator=made)
+    if soft:
+        target = torch.softmax(torch.randn((ROWS, CLASSES), generator=made), -1)
+    row_weight = torch.rand(ROWS, generator=made) + 0.5
+    row_weight[2] = 0.0
+    hidden = torch.randn((ROWS, HIDDEN), generator=made)
+    hidden[::3] *= 5.0
+    return {
+        "target": target,
+        "hidden": hidden,
+        "weight": torch.randn((CLASSES, HIDDEN), generator=made),
+        "bias": torch.randn(CLASSES, generator=made),
+        "row_weight": row_weight,
+        "class_weight": torch.rand(CLASSES, generator=made),
+    }
+
+
+def check_shards(rank: int, group: Any, start: int, end: int) -> None:
+    """Compare this process's values and gradients with those of all classes at once."""
+    from multiloss_torch import backend
+
+    here = slice(start, end)
+    for soft, total, options in ((s, t, o) for s in (False, True) for t in (False, True) for o in OPTIONS):
+        given = example(soft)
+        options = {**options, "class_weight": given["class_weight"]} if soft else options
+        whole = [given[name].requires_grad_() for name in ("hidden", "weight", "bias")]
+        expected = backend.linear_crossentropy(given["target"], *whole, given["row_weight"], total, **options)
+        upstream = torch.linspace(0.5, 1.0, 1 if total else ROWS).reshape(expected.shape)
+        slopes = torch.autograd.grad(expected, whole, upstream)
+        for memory in (None, 4 * 4 * CLASSES):
+            parts = [each.detach().clone() for each in (whole[0], whole[1][here], whole[2][here])]
+            for each in parts:
+                each.requires_grad_()
+            found = backend.linear_crossentropy(
+                given["target"], *parts, given["row_weight"], total, memory_budget=memory, group=group, **options
+            )
+            torch.testing.assert_close(found, expected, rtol=2e-6, atol=1e-6)
+            ours = torch.autograd.grad(found, parts, upstream)
+            for one, other in zip(ours, (slopes[0], slopes[1][here], slopes[2][here]), strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+            with torch.no_grad():
+                plain = backend.linear_crossentropy(
+                    given["target"], *parts, given["row_weight"], total, group=group, **options
+                )
+            torch.testing.assert_close(plain, expected, rtol=2e-6, atol=1e-6)
+
+
+def check_uneven_shards(rank: int, group: Any) -> None:
+    check_shards(rank, group, *((0, 20), (20, CLASSES))[rank])
+
+
+def check_a_process_without_classes(rank: int, group: Any) -> None:
+    check_shards(rank, group, *((0, CLASSES), (CLASSES, CLASSES))[rank])
+
+
+def check_one_collective_for_each_chunk(rank: int, group: Any) -> None:
+    import torch.distributed as dist
+
+    from multiloss_torch import backend
+
+    calls = []
+    gather, reduce = dist.all_gather_into_tensor, dist.all_reduce
+    dist.all_gather_into_tensor = lambda *a, **k: (calls.append("gather"), gather(*a, **k))[1]
+    dist.all_reduce = lambda *a, **k: (calls.append("reduce"), reduce(*a, **k))[1]
+    given = example(False)
+    here = slice(0, 20) if rank == 0 else slice(20, CLASSES)
+    hidden = given["hidden"].requires_grad_()
+    weight = given["weight"][here].requires_grad_()
+    value = backend.linear_crossentropy(
+        given["target"], hidden, weight, None, None, True, memory_budget=5 * 4 * 20, group=group
+    )
+    value.backward()
+    dist.all_gather_into_tensor, dist.all_reduce = gather, reduce
+    assert calls == ["gather"] + ["gather"] * 3 + ["reduce"], calls  # the sizes, three chunks, the hidden states
+
+
+def check_half_precision(rank: int, group: Any) -> None:
+    from multiloss_torch import backend
+
+    given = example(False)
+    here = slice(0, 20) if rank == 0 else slice(20, CLASSES)
+    hidden, weight = (given[name].bfloat16().requires_grad_() for name in ("hidden", "weight"))
+    expected = backend.linear_crossentropy(given["target"], hidden, weight, None, 1 / ROWS, True)
+    slopes = torch.autograd.grad(expected, (hidden, weight))
+    part = weight.detach()[here].clone().requires_grad_()
+    found = backend.linear_crossentropy(given["target"], hidden, part, None, 1 / ROWS, True, group=group)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0.0)
+    ours = torch.autograd.grad(found, (hidden, part))
+    for one, other in zip(ours, (slopes[0], slopes[1][here]), strict=True):
+        assert one.dtype == torch.bfloat16
+        torch.testing.assert_close(one, other, rtol=3e-2, atol=1e-3)
+
+
+def check_distributed_tensors(rank: int, group: Any) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+    from multiloss_torch import backend
+
+    mesh = init_device_mesh("cpu", (PROCESSES,))
+    given = example(False)
+    whole = [given[name].requires_grad_() for name in ("hidden", "weight", "bias")]
+    expected = backend.linear_crossentropy(given["target"], *whole, given["row_weight"], True, label_smoothing=0.1)
+    slopes = torch.autograd.grad(expected, whole)
+    placements = ([Replicate()], [Shard(0)], [Shard(0)])
+    for as_it_is in (False, True):
+        split = [
+            distribute_tensor(each.detach(), mesh, place).requires_grad_()
+            for each, place in zip(whole, placements, strict=True)
+        ]
+        if as_it_is:
+            split[0] = whole[0].detach().clone().requires_grad_()
+        found = backend.linear_crossentropy(given["target"], *split, given["row_weight"], True, label_smoothing=0.1)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+        found.backward()
+        for one, other in zip(split, slopes, strict=True):
+            gradient = one.grad if type(one.grad) is torch.Tensor else one.grad.full_tensor()
+            torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-6)
+
+
+def check_what_is_refused(rank: int, group: Any) -> None:
+    from multiloss._errors import ArgumentError, NotSupportedError
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    from multiloss_torch import backend
+
+    given = example(False)
+    hidden, weight = given["hidden"].requires_grad_(), given["weight"]
+    target = given["target"]
+    with pytest.raises(ArgumentError, match="ProcessGroup"):
+        backend.linear_crossentropy(target, hidden, weight, group="model")
+    with pytest.raises(NotSupportedError, match=r"torch\.func"):
+        torch.func.grad(lambda x: backend.linear_crossentropy(target, x, weight, None, None, True, group=group))(hidden)
+    with pytest.raises(NotSupportedError, match="Detach"):
+        backend.linear_crossentropy(
+            target, hidden, weight, class_weight=given["class_weight"].requires_grad_(), group=group
+        )
+    value = backend.linear_crossentropy(target % 2, hidden, weight, None, None, True, group=group)
+    (slope,) = torch.autograd.grad(value, hidden, create_graph=True)
+    with pytest.raises(NotSupportedError, match="Second derivatives"):
+        slope.sum().backward()
+    mesh = init_device_mesh("cpu", (PROCESSES,))
+    columns = distribute_tensor(weight, mesh, [Shard(1)])
+    with pytest.raises(ArgumentError, match=r"Shard\(0\)"):
+        backend.linear_crossentropy(target, hidden, columns)
+    rows = distribute_tensor(weight, mesh, [Shard(0)])
+    with pytest.raises(ArgumentError, match="bias"):
+        backend.linear_crossentropy(target, hidden, rows, given["bias"])
+    with pytest.raises(ArgumentError, match="group=None"):
+        backend.linear_crossentropy(target, hidden, rows, group=group)
+
+
+def work(name: str, rank: int, store: str, failures: Any) -> None:
+    """Run one of the checks above in one of the processes."""
+    try:
+        torch.set_num_threads(1)
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=PROCESSES)
+        globals()[name](rank, torch.distributed.group.WORLD)
+        torch.distributed.destroy_process_group()
+    except BaseException:
+        failures.put(f"process {rank}:\n{traceback.format_exc()}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "check_uneven_shards",
+        "check_a_process_without_classes",
+        "check_one_collective_for_each_chunk",
+        "check_half_precision",
+        "check_distributed_tensors",
+        "check_what_is_refused",
+    ],
+)
+def test_split_classes(name: str, tmp_path: Path) -> None:
+    start = multiprocessing.get_context("spawn")
+    failures: Any = start.SimpleQueue()
+    processes = [
+        start.Process(target=work, args=(name, rank, str(tmp_path / "store"), failures)) for rank in range(PROCESSES)
+    ]
+    for each in processes:
+        each.start()
+    for each in processes:
+        each.join(120)
+    running = [each for each in processes if each.is_alive()]
+    for each in running:
+        each.kill()
+    assert failures.empty(), failures.get()
+    assert not running, "a process waits for another one"
+    assert [each.exitcode for each in processes] == [0] * PROCESSES
