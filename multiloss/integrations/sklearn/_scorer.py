@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from multiloss.integrations.sklearn._facts import (
 )
 from multiloss.integrations.sklearn._inputs import Array
 from multiloss.integrations.sklearn._labels import index_in
-from multiloss.losses import Loss
+from multiloss.losses import Loss, LossFunctionWrapper
 from multiloss.losses._spec import spec_of
 from multiloss.metrics import Metric
 
@@ -82,7 +83,8 @@ def as_scorer(
 class Scorer:
     """What `as_scorer` returns: a callable `(estimator, X, y, sample_weight=None, **inputs)`, greater is better.
 
-    `inputs` are the loss' named inputs. With metadata routing, ask for them: `scorer.set_score_request(sample_weight=True)`.
+    `inputs` are the loss' named inputs, with a row for each of those that are scored. With metadata routing, ask for them as for
+    weights: `scorer.set_score_request(sample_weight=True, teacher=True)`.
     """
 
     def __init__(
@@ -161,13 +163,12 @@ class Scorer:
 
     def _evaluate(self, y_true: Any, y_pred: Any, sample_weight: TensorLike, inputs: dict[str, TensorLike]) -> float:
         metric = self._metric
-        if isinstance(metric, Loss):
-            value = metric(y_true, y_pred, sample_weight, **inputs)
-        elif inputs:
-            raise NotSupportedError(
-                f"{sorted(inputs)} arrived, and {self.loss_or_metric!r} takes y_true, y_pred and sample_weight as a metric. "
-                "Pass a loss instance with reduction='sum'."
-            )
+        if isinstance(metric, Loss) or inputs:
+            loss = metric if isinstance(metric, Loss) else self._mean_loss(inputs)
+            if spec_of(getattr(loss, "fn", None)) is None and np.ndim(y_pred) == 1 == np.ndim(y_true):
+                # A loss of one's own averages the last axis: these are samples of one value, not one sample.
+                y_true, y_pred = np.reshape(y_true, (-1, 1)), np.reshape(y_pred, (-1, 1))
+            value = loss(y_true, y_pred, sample_weight, **inputs)
         else:
             state = metric.init(y_pred)
             value = metric.compute(metric.update(state, y_true, y_pred, sample_weight))
@@ -177,6 +178,24 @@ class Scorer:
                 f"{self.loss_or_metric!r} returned {value.shape} values, and a scorer returns one. Choose an average."
             )
         return float(value)
+
+    def _mean_loss(self, inputs: dict[str, TensorLike]) -> Loss:
+        """Return the loss that takes named inputs, averaged as scikit-learn averages.
+
+        Raises:
+            NotSupportedError: for a metric, which takes none.
+        """
+        given = self.loss_or_metric
+        if isinstance(given, Loss):
+            loss = copy.copy(given)
+            loss.reduction = "mean_with_sample_weight"
+            return loss
+        if callable(given) and not isinstance(given, Metric):
+            return LossFunctionWrapper(given, "mean_with_sample_weight", **self.parameters)
+        raise NotSupportedError(
+            f"{sorted(inputs)} arrived, and {given!r} takes y_true, y_pred and sample_weight. Named inputs are those of losses: "
+            "pass an instance of a loss that declares them, or a function."
+        )
 
     def _call_function(
         self, classes: Array | None, method: str, predictions: Any, y: Any, sample_weight: TensorLike

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import sklearn
 import sklearn.metrics
+from multiloss import backend as K
 from multiloss import losses, metrics
-from multiloss._errors import ArgumentError, LabelError, NotSupportedError, UnknownNameError
+from multiloss._errors import ArgumentError, LabelError, NamedInputError, NotSupportedError, UnknownNameError
 from multiloss.integrations import sklearn as ours
 from multiloss.integrations.sklearn import as_scorer
 from sklearn.base import clone
@@ -210,6 +211,51 @@ def test_weights_count_as_in_scikit_learn(name, given):
     model = DecisionTreeClassifier(max_depth=3).fit(X, Y)
     expected = sklearn.metrics.get_scorer(name)(model, X, Y, sample_weight=WEIGHTS)
     assert as_scorer(given)(model, X, Y, sample_weight=WEIGHTS) == pytest.approx(expected, rel=1e-5)
+
+
+class Distillation(losses.Loss):
+    def call(self, y_true, y_pred, *, teacher):
+        return K.mean(K.square(y_pred - 0.5 * (y_true + teacher)), axis=-1)
+
+
+def halfway(y_true, y_pred, teacher):
+    return K.mean(K.square(y_pred - 0.5 * (y_true + teacher)), axis=-1)
+
+
+def test_named_inputs_reach_a_mean_a_sum_and_a_function():
+    model, teacher = Ridge().fit(XR, YR), np.flip(YR)
+    weights = np.linspace(0.0, 2.0, len(YR))
+    errors = (model.predict(XR) - 0.5 * (YR + teacher)) ** 2
+    for weight in (None, weights):
+        mean = -np.average(errors, weights=weight)
+        for scorer in (as_scorer(Distillation()), as_scorer(halfway, greater_is_better=False)):
+            assert scorer(model, XR, YR, sample_weight=weight, teacher=teacher) == pytest.approx(mean, rel=1e-6)
+        total = as_scorer(Distillation(reduction="sum"))(model, XR, YR, sample_weight=weight, teacher=teacher)
+        assert total == pytest.approx(-np.sum(errors if weight is None else errors * weight), rel=1e-6)
+
+
+def test_named_inputs_are_routed_and_split_with_the_rows():
+    teacher = np.flip(YR)
+    with sklearn.config_context(enable_metadata_routing=True):
+        scorer = as_scorer(Distillation()).set_score_request(teacher=True)
+        found = cross_val_score(Ridge(), XR, YR, scoring=scorer, cv=3, params={"teacher": teacher})
+    halves = cross_val_score(Ridge(), XR, YR, scoring=lambda model, x, y: _against(model, x, y, teacher), cv=3)
+    np.testing.assert_allclose(found, halves, rtol=1e-6)
+
+
+def _against(model, x, y, teacher):
+    rows = [int(np.flatnonzero((each == XR).all(1))[0]) for each in x]
+    return -np.mean((model.predict(x) - 0.5 * (y + teacher[rows])) ** 2)
+
+
+def test_named_inputs_that_are_missing_or_not_known_raise():
+    model = Ridge().fit(XR, YR)
+    with pytest.raises(NamedInputError, match="needs teacher="):
+        as_scorer(Distillation())(model, XR, YR)
+    with pytest.raises(NamedInputError, match="got variance="):
+        as_scorer(Distillation())(model, XR, YR, teacher=YR, variance=YR)
+    with pytest.raises(NotSupportedError, match="Named inputs are those of losses"):
+        as_scorer(metrics.MeanSquaredError())(model, XR, YR, teacher=YR)
 
 
 def test_a_sum_stays_a_sum():
