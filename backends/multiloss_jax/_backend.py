@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
-from multiloss.interface import Backend
+from multiloss.interface import EPSILON, TINY, Backend
 
 
 def _resolve_dtype(name: DType) -> jnp.dtype:
@@ -30,6 +30,28 @@ def _resolve_dtype(name: DType) -> jnp.dtype:
             "jax.config.update('jax_enable_x64', True)."
         )
     return held
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _clip(x: jax.Array, low: float | None, high: float | None) -> jax.Array:
+    """Clip by JAX's maximum and minimum, which its compiler makes faster loops of than of selects.
+
+    Their derivative at the bounds is a half, and the interface wants 1.
+    """
+    x = x if low is None else jnp.maximum(x, low)
+    return x if high is None else jnp.minimum(x, high)
+
+
+@_clip.defjvp
+def _clip_jvp(
+    low: float | None, high: float | None, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    (x,), (tangent,) = primals, tangents
+    if low is not None:
+        tangent = jnp.where(x < low, 0.0, tangent)
+    if high is not None:
+        tangent = jnp.where(x > high, 0.0, tangent)
+    return _clip(x, low, high), tangent
 
 
 class JaxBackend(Backend):
@@ -104,6 +126,13 @@ class JaxBackend(Backend):
     maximum = staticmethod(jnp.maximum)
     minimum = staticmethod(jnp.minimum)
     sigmoid = staticmethod(jax.nn.sigmoid)
+
+    def clip(self, x: Tensor, /, min_value: float | None = None, max_value: float | None = None) -> Tensor:
+        if not jnp.issubdtype(x.dtype, jnp.floating) or any(
+            isinstance(each, jax.Array) for each in (min_value, max_value)
+        ):
+            return super().clip(x, min_value, max_value)
+        return _clip(x, min_value, max_value)
 
     def stop_gradient(self, x: Tensor, /) -> Tensor:
         # Of an array there is no gradient, and the operation would be dispatched all the same.
@@ -206,6 +235,15 @@ class JaxBackend(Backend):
     def arange(self, n: int, /, *, dtype: DType | None = None, like: Tensor = None) -> Tensor:
         wanted = jnp.int32 if dtype is None else _resolve_dtype(dtype)
         return jnp.arange(n, dtype=wanted, device=_one_device(like))
+
+    # ── Overrides ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
+        # As the formula does it, but with a factor: of two quotients that are divided XLA makes two products, and that of
+        # tiny totals is 0.
+        total = self.clip(self.sum(output, axis, True), TINY)
+        factor = jax.lax.stop_gradient(1.0 / total)
+        return self.clip(output * factor / (total * factor), EPSILON, 1.0 - EPSILON)
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 
