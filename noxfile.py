@@ -151,6 +151,7 @@ def keras(session: nox.Session, backend: str) -> None:
         "tests/integrations/keras",
         "multiloss/integrations/keras.py",
         "multiloss/integrations/_keras_layers.py",
+        "multiloss/integrations/_keras_inputs.py",
         *session.posargs,
         env=ENV | {"KERAS_BACKEND": backend, "MULTILOSS_TEST_BACKENDS": backend},
     )

@@ -23,6 +23,14 @@ What works without an adapter, and what does not:
 | a metric instance: `metrics.AUC()` | **wrong** on torch, an error on JAX: Keras takes it for a function | likewise |
 | anything from `as_keras_loss`, `as_keras_metric` | right | right |
 
+A loss with named inputs, such as a teacher's logits of 10 classes, says how many columns each has, and so do metrics beside it:
+
+    model.compile(
+        loss=as_keras_loss(Distillation(), inputs={"teacher": 10}),
+        metrics=[as_keras_metric("sparse_categorical_accuracy", inputs={"teacher": 10})],
+    )
+    model.fit(x, pack_targets(y, teacher=logits))
+
 Regularizers and constraints of layers go through `as_keras_regularizer` and `as_keras_constraint`: Keras hands them its
 variables, which are nobody's tensors.
 
@@ -40,8 +48,9 @@ What does not work, and why:
   no values to look at. On an accelerator the same holds for torch.
 * "accuracy" and "crossentropy" as names: in `compile` they are Keras' own choice by shapes. Name one, as in
   `as_keras_metric("sparse_categorical_accuracy")`.
-* A loss of several outputs at once: Keras hands a loss one output. A loss that needs named inputs, such as a teacher's
-  logits: `fit` knows no such tensors; call the loss with them in a `train_step` or `compute_loss` of your own.
+* A loss of several outputs at once: Keras hands a loss one output.
+* Named inputs of a loss beside the targets: `fit` knows no such tensors. They travel as columns behind the targets, see
+  below; those that belong to the batch as a whole need a `train_step` or `compute_loss` of your own.
 * Keras' TensorFlow and OpenVINO backends: their tensors belong to no backend of multiloss.
 """
 
@@ -72,6 +81,7 @@ except ImportError as error:
         name=error.name,
     ) from error
 
+from multiloss.integrations._keras_inputs import Packed, pack_targets, require
 from multiloss.integrations._keras_layers import (
     PACKAGE,
     KerasConstraint,
@@ -90,6 +100,7 @@ __all__ = [
     "as_keras_loss",
     "as_keras_metric",
     "as_keras_regularizer",
+    "pack_targets",
 ]
 
 if keras.backend.backend() not in available_backends():
@@ -111,51 +122,59 @@ class KerasLoss(keras.losses.Loss):
 
     Args:
         loss: an instance of a loss class.
+        inputs: the named inputs that are behind the targets, with their numbers of columns.
     """
 
-    def __init__(self, loss: Loss) -> None:
+    def __init__(self, loss: Loss, inputs: Mapping[str, int] | None = None) -> None:
         super().__init__(name=loss.name, reduction=loss.reduction, dtype=loss.dtype)
         self.loss = loss
+        self.packed = Packed(inputs)
+        self.packed.check(loss)
 
     def __call__(
         self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike = None, **inputs: TensorLike
     ) -> Tensor:
         """Return the reduced loss; errors are those of the loss. In a `train_step` of one's own it takes named inputs."""
         y_true, y_pred, mask = _arrive(y_true, y_pred)
+        y_true, behind = self.packed.split(y_true, y_pred)
+        inputs = {**behind, **inputs}
+        require(self.loss, inputs)
         with host_data_stays():
             return self.loss(y_true, y_pred, sample_weight, mask, **inputs)
 
     def get_config(self) -> dict[str, Any]:
-        return {"loss": _serialize(self.loss)}
+        return {"loss": _serialize(self.loss), **self.packed.config()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> KerasLoss:
-        return cls(_deserialize(config["loss"]))
+        return cls(_deserialize(config["loss"]), config.get("inputs"))
 
 
-def as_keras_loss(loss: Any) -> KerasLoss:
+def as_keras_loss(loss: Any, inputs: Mapping[str, int] | None = None) -> KerasLoss:
     """Return a loss of multiloss as a `keras.losses.Loss`, for `compile(loss=)` and wherever Keras takes a loss.
 
     Args:
         loss: a name, a function over `multiloss.backend`, an instance or class, or a config. For several outputs give
             Keras a list or dict of these.
+        inputs: the named inputs that `pack_targets` puts behind the targets, in their order, with their numbers of columns.
 
     Raises:
         UnknownNameError: for a name that is not known.
+        NamedInputError: for an input that the loss does not take.
         ArgumentError: for something that is no loss, or one whose reduction is "none": Keras minimizes one number.
 
     >>> float(as_keras_loss("mse")([[0.0], [0.0]], [[1.0], [3.0]], sample_weight=[1.0, 0.0]))
     0.5
     """
     if isinstance(loss, KerasLoss):
-        return loss
+        return loss if inputs is None else KerasLoss(loss.loss, inputs)
     _reject_automatic(loss, "loss")
     found = as_loss(loss)
     if found is None:
         raise ArgumentError(
             "Arrived: None. Expected a loss; to leave an output without one, give None to Keras itself."
         )
-    return KerasLoss(found)
+    return KerasLoss(found, inputs)
 
 
 # ── Metrics ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,11 +191,13 @@ class KerasMetric(keras.metrics.Metric):
     Args:
         metric: an instance of a metric class that takes targets and predictions.
         name: shown in logs. Default: the metric's.
+        inputs: the named inputs of the loss beside it, which are behind the targets, with their numbers of columns.
     """
 
-    def __init__(self, metric: Metric, name: str | None = None) -> None:
+    def __init__(self, metric: Metric, name: str | None = None, inputs: Mapping[str, int] | None = None) -> None:
         super().__init__(name=metric.name if name is None else name, dtype=metric.dtype)
         self.metric = metric
+        self.packed = Packed(inputs)
         self._initial: _InitialState | None = None
 
     def update_state(self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike = None) -> None:
@@ -186,6 +207,7 @@ class KerasMetric(keras.metrics.Metric):
             NotSupportedError: if the state grows with the data, which variables of Keras cannot.
         """
         y_true, y_pred, mask = _arrive(y_true, y_pred)
+        y_true, _ = self.packed.split(y_true, y_pred)
         y_pred = keras.ops.stop_gradient(y_pred)
         with host_data_stays():
             if self._initial is None:
@@ -246,11 +268,12 @@ class KerasMetric(keras.metrics.Metric):
                 variable.assign(self._initial.value(at, variable.dtype))
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "metric": keras.saving.serialize_keras_object(self.metric)}
+        metric = keras.saving.serialize_keras_object(self.metric)
+        return {"name": self.name, "metric": metric, **self.packed.config()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> KerasMetric:
-        return cls(_deserialize(config["metric"]), config["name"])
+        return cls(_deserialize(config["metric"]), config["name"], config.get("inputs"))
 
 
 class _InitialState:
@@ -274,13 +297,14 @@ class _InitialState:
         return unflatten(self._state, tensors)
 
 
-def as_keras_metric(metric: Any, name: str | None = None) -> KerasMetric:
+def as_keras_metric(metric: Any, name: str | None = None, inputs: Mapping[str, int] | None = None) -> KerasMetric:
     """Return a metric of multiloss as a `keras.metrics.Metric`, for `compile(metrics=)` and `weighted_metrics=`.
 
     Args:
         metric: a name, a function over `multiloss.backend`, an instance or class of a metric of `(y_true, y_pred)`, a
             loss instance, or a config.
         name: shown in logs. Default: the name that was given, else the metric's own.
+        inputs: as for the loss beside it, so that the metric sees the targets alone.
 
     Raises:
         UnknownNameError: for a name that is not known.
@@ -292,10 +316,14 @@ def as_keras_metric(metric: Any, name: str | None = None) -> KerasMetric:
     ('mae', 2.0)
     """
     if isinstance(metric, KerasMetric):
-        return metric if name is None else KerasMetric(metric.metric, name)
+        if name is None and inputs is None:
+            return metric
+        return KerasMetric(
+            metric.metric, metric.name if name is None else name, metric.packed.columns if inputs is None else inputs
+        )
     _reject_automatic(metric, "metric")
     own, found = as_metric(metric)
-    return KerasMetric(found, own if name is None else name)
+    return KerasMetric(found, own if name is None else name, inputs)
 
 
 # ── Both ────────────────────────────────────────────────────────────────────────────────────────────────────────
