@@ -46,27 +46,32 @@ def softmax_crossentropy(
     logits = _wide(b, logits)
     if softcap is not None:
         logits = b.tanh(logits / softcap) * softcap
-    largest = b.stop_gradient(b.max(logits, -1, True))
-    largest = b.where(b.isfinite(largest), largest, 0.0)
-    centred = logits - largest
-    log_total = b._log_total(centred, -1)
+    # The largest logit comes out of the sum and back as the 1 of log1p; it is 0 away from itself, by selection and not by
+    # subtraction: else a confident row would lose its loss, and its gradient, next to what cancels.
+    index = b.expand_dims(b.argmax(logits, -1), -1)
+    largest = b.take_along_axis(logits, index, -1)
+    classes = b.arange(logits.shape[-1], dtype=b.dtype(index), like=logits)
+    is_largest = index == b.reshape(classes, (1,) * (logits.ndim - 1) + (-1,))
+    finite = b.isfinite(largest)
+    relative = b.where(is_largest, 0.0, logits - b.where(finite, largest, 0.0))
+    others = b.sum(b.where(is_largest, 0.0, b.exp(relative)), -1, True)
+    above = b.where(finite, b.log1p(others), float("nan"))  # lse - largest
     if sparse:
-        chosen = b.take_along_axis(centred, b.expand_dims(target, -1), -1)
-        values = b.squeeze(log_total - chosen, -1)  # a difference of small numbers: lse and the logit may be large
+        values = b.squeeze(above - b.take_along_axis(relative, b.expand_dims(target, -1), -1), -1)
         if class_weight is not None:
             class_weight = b.cast(class_weight, b.dtype(values))
             shape = tuple(target.shape)
             values = values * b.reshape(b.take_along_axis(class_weight, b.reshape(target, (-1,)), 0), shape)
         if label_smoothing:
-            spread = label_smoothing * b.mean(_weighed(b, class_weight, log_total - centred), -1)
+            spread = label_smoothing * b.mean(_weighed(b, class_weight, above - relative), -1)
             values = spread if label_smoothing == 1 else (1.0 - label_smoothing) * values + spread
     else:
         target = b.cast(target, b.dtype(logits))
         if label_smoothing:
             target = target * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
-        values = b.sum(b.multiply_no_nan(_weighed(b, class_weight, target), log_total - centred), -1)
+        values = b.sum(b.multiply_no_nan(_weighed(b, class_weight, target), above - relative), -1)
     if z_loss:
-        values = values + z_loss * b.square(b.squeeze(log_total + largest, -1))
+        values = values + z_loss * b.square(b.squeeze(above + largest, -1))
     return weigh_rows(b, values, row_weight, total)
 
 
