@@ -86,6 +86,8 @@ def tests(session: nox.Session, backend: str) -> None:
     if backend == "torch" and not session.posargs:  # torch is a host itself
         session.run("pytest", "tests/integrations/torch", "multiloss/integrations/torch.py", env=ENV)
         session.run("python", "examples/train_torch.py", env=ENV)
+    if backend != "numpy" and not session.posargs:
+        session.run("python", "examples/language_model.py", "--backend", backend, "--steps", "5")
 
 
 @nox.session

@@ -31,8 +31,9 @@ def test_the_numpy_example_prints_its_comments(capsys):
 
 
 @pytest.mark.backends("torch")
-def test_the_torch_example_runs(backend, capsys):
-    assert run(example("import torch"), capsys) == []
+@pytest.mark.parametrize("source", [each for each in EXAMPLES if each.startswith("import torch")])
+def test_a_torch_example_runs(source, backend, capsys):
+    assert run(source, capsys) == []
 
 
 @pytest.mark.backends("jax")

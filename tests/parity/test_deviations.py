@@ -532,3 +532,16 @@ def test_regularizers_and_constraints_are_found_by_the_names_of_keras_2() -> Non
         keras.constraints.get("maxnorm")
     with pytest.raises(TypeError):
         keras.regularizers.L1(l=0.1)
+
+
+def test_a_confident_row_keeps_its_loss(backend: Backend) -> None:
+    """Of 32 000 standard normal logits the label's is 30: the loss is 5e-9, which float32 can hold."""
+    logits = np.random.default_rng(0).normal(size=(1, 32000)).astype("float32")
+    logits[0, 7] = 30.0
+    exact = np.log1p(np.exp(np.delete(logits[0].astype("float64"), 7) - 30.0).sum())
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True)
+    value, gradient = value_and_grad(loss)(backend.asarray([7]), backend.asarray(logits))
+    np.testing.assert_allclose(float(backend.to_numpy(value)), exact, rtol=1e-6)
+    np.testing.assert_allclose(backend.to_numpy(gradient)[0, 7], np.expm1(-exact), rtol=1e-6)
+    assert torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor([7])).item() == 0
+    assert float(optax.softmax_cross_entropy_with_integer_labels(logits, np.array([7]))[0]) == 0
