@@ -32,6 +32,9 @@ def _resolve_dtype(name: DType) -> jnp.dtype:
     return held
 
 
+_barrier: Callable[[jax.Array], jax.Array] = jax.lax.optimization_barrier
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _clip(x: jax.Array, low: float | None, high: float | None) -> jax.Array:
     """Clip by JAX's maximum and minimum, which its compiler makes faster loops of than of selects.
@@ -238,12 +241,12 @@ class JaxBackend(Backend):
 
     # ── Overrides ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
+    def _share(self, part: Tensor, total: Tensor) -> Tensor:
         # As the formula does it, but with a factor: of two quotients that are divided XLA makes two products, and that of
-        # tiny totals is 0.
-        total = self.clip(self.sum(output, axis, True), TINY)
-        factor = jax.lax.stop_gradient(1.0 / total)
-        return self.clip(output * factor / (total * factor), EPSILON, 1.0 - EPSILON)
+        # tiny totals is 0. Without the barrier it would see through the factor.
+        total = self.clip(total, TINY)
+        factor = _barrier(1.0 / jax.lax.stop_gradient(total))
+        return self.clip(part * factor / (total * factor), EPSILON, 1.0 - EPSILON)
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 
