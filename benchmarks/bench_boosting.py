@@ -17,9 +17,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _timing import environment, write
+from _timing import environment, write, written
 from multiloss import losses
 
+GOAL = 0.1
+"""Of a round, for the objective."""
 PROBLEMS = {
     "squared error": "mean_squared_error",
     "logistic": "binary_crossentropy",
@@ -151,10 +153,12 @@ def main() -> None:
             print(f"{host} is not installed, and is left out")
         else:
             rows += run(chosen.rows, chosen.rounds)
+    about = environment("numpy", "xgboost", "xgboost-cpu", "lightgbm")
     lines = [
         f"# Boosting with {chosen.rows} rows and 28 features",
         "",
-        "Milliseconds of a round, with our objective and with the library's own, and of our objective in it.",
+        "Milliseconds of a round, with our objective and with the library's own, and of our objective in it: at most 10 %. "
+        f"Medians. {written(about)}",
         "",
         "| library | problem | round | round, its own | objective | share of the round |",
         "|---|---|---|---|---|---|",
@@ -163,9 +167,8 @@ def main() -> None:
         theirs = "–" if each["built_in"] is None else f"{1e3 * each['built_in']:.1f}"
         lines.append(
             f"| {each['host']} | {each['problem']} | {1e3 * each['round']:.1f} | {theirs} | "
-            f"{1e3 * each['objective']:.1f} | {each['share']:.0%} |"
+            f"{1e3 * each['objective']:.1f} | {each['share']:.0%}{' (missed)' if each['share'] > GOAL else ''} |"
         )
-    about = environment("numpy", "xgboost", "xgboost-cpu", "lightgbm")
     write("boosting", "\n".join(lines) + "\n", {"rows": chosen.rows, "results": rows, "environment": about})
 
 
