@@ -1,4 +1,4 @@
-"""Checks of the plain numbers that regularizers and constraints are made with."""
+"""Checks of the plain numbers that losses, metrics, regularizers and constraints are made with. None of them is a bool."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from numbers import Real
 from typing import Any
 
 from multiloss._errors import ArgumentError
+
+
+def is_real(value: Any) -> bool:
+    """Whether `value` is a real number of any type, NumPy's included."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether `value` is a Python number, which a config can hold as it is."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is a Python integer."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def number(
@@ -33,7 +48,7 @@ def number(
         name, value = old_name
     if value is None:
         return default
-    plain = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    plain = float(value) if is_real(value) else math.nan
     if not 0 <= plain <= maximum or math.isinf(plain):
         expected = "a finite number of at least 0" if math.isinf(maximum) else f"a number from 0 to {maximum:g}"
         raise ArgumentError(f"{owner}: {name}={value!r} is not allowed. Expected {expected}.")

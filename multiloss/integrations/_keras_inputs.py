@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from multiloss._arguments import is_whole
 from multiloss._errors import ArgumentError, NamedInputError, ShapeError
 from multiloss._registry import owner_of, use_backend
 from multiloss._typing import Tensor, TensorLike
@@ -61,7 +62,7 @@ class Packed:
 
     def __init__(self, columns: Mapping[str, int] | None) -> None:
         for name, count in (columns or {}).items():
-            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            if not is_whole(count) or count < 1:
                 raise ArgumentError(f"inputs has {count!r} for {name!r}. Expected its number of columns, at least 1.")
         self.columns = dict(columns or {})
 

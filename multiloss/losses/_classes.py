@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from numbers import Real
 from typing import Any
 
+from multiloss._arguments import is_real
 from multiloss._boundary import normalize_axis
 from multiloss._crossentropy import HALVES
 from multiloss._errors import ArgumentError
@@ -51,7 +51,7 @@ def standardize(owner: str, name: str, value: PerClass) -> PerClass:
 
 
 def _is_weight(value: Any) -> bool:
-    return isinstance(value, Real) and value is not True and value is not False and 0 <= float(value) < math.inf
+    return is_real(value) and 0 <= float(value) < math.inf
 
 
 def _in_order(owner: str, name: str, given: Mapping[Any, Any]) -> list[Any]:

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from multiloss._arguments import is_real
 from multiloss._boundary import arrive
 from multiloss._errors import ArgumentError
 from multiloss._names import snake_case
@@ -24,7 +25,6 @@ from multiloss.losses._weights import (
     as_weights,
     called_with,
     config_of,
-    is_number,
     plain,
     product_of,
     shown,
@@ -261,7 +261,7 @@ class Sum(Loss):
             name: [value_of(each, taken, inputs) for each, taken in zip(weights, self._taken[name], strict=True)]
             for name, weights in self.weights.items()
         }
-        tensors = [each for several in factors.values() for each in several if not is_number(each)]
+        tensors = [each for several in factors.values() for each in several if not is_real(each)]
         declared = {name for loss in self.losses.values() for name in loss.named_inputs}
         routed = [name for name in inputs if name in declared]
         _, arrived = arrive(y_true, y_pred, sample_weight, mask, *(inputs[name] for name in routed), *tensors)
@@ -271,7 +271,7 @@ class Sum(Loss):
             tuple(arrived[:4]),
             {**inputs, **own},
             {
-                name: [float(each) if is_number(each) else next(supply) for each in several]
+                name: [float(each) if is_real(each) else next(supply) for each in several]
                 for name, several in factors.items()
             },
         )
@@ -325,7 +325,7 @@ class Sum(Loss):
     def from_config(cls, config: Mapping[str, Any]) -> Sum:
         """Return the sum that `get_config` described; with functions of your own use `losses.deserialize`."""
         parts = {
-            name: (each["loss"], *(weight if is_number(weight) else get(weight) for weight in each["weights"]))
+            name: (each["loss"], *(weight if is_real(weight) else get(weight) for weight in each["weights"]))
             for name, each in config["parts"].items()
         }
         return cls(**{**config, "parts": parts})

@@ -5,36 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from multiloss._arguments import is_plain, is_whole
 from multiloss._registry import owner_of
 from multiloss.losses._classes import by_number
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_index(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _is_index(value: Any) -> bool:
+    return is_whole(value) and bool(value >= 0)
 
 
 Domain = tuple[Callable[[Any], bool], str]
 ANYTHING: Domain = (lambda value: True, "anything")
 DOMAINS: Mapping[str, Domain] = {
-    "axis": (lambda value: isinstance(value, int) and not isinstance(value, bool), "an integer"),
+    "axis": (is_whole, "an integer"),
     "from_logits": (lambda value: isinstance(value, bool), "True or False"),
     "apply_class_balancing": (lambda value: isinstance(value, bool), "True or False"),
-    "label_smoothing": (lambda value: _is_number(value) and 0 <= value <= 1, "a number in [0, 1]"),
-    "delta": (lambda value: _is_number(value) and value > 0, "a positive number"),
-    "gamma": (lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
+    "label_smoothing": (lambda value: is_plain(value) and 0 <= value <= 1, "a number in [0, 1]"),
+    "delta": (lambda value: is_plain(value) and value > 0, "a positive number"),
+    "gamma": (lambda value: is_plain(value) and value >= 0, "a number of at least 0"),
     "alpha": (
-        lambda value: _is_number(value) or (isinstance(value, (list, tuple)) and all(map(_is_number, value))),
+        lambda value: is_plain(value) or (isinstance(value, (list, tuple)) and all(map(is_plain, value))),
         "a number, or one per class",
     ),
-    "beta": (lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
-    "ignore_class": (lambda value: value is None or (_is_number(value) and value == int(value)), "an integer or None"),
-    "margin": (_is_number, "a number"),
-    "z_loss": (lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
-    "softcap": (lambda value: value is None or (_is_number(value) and value > 0), "a positive number or None"),
+    "beta": (lambda value: is_plain(value) and value >= 0, "a number of at least 0"),
+    "ignore_class": (lambda value: value is None or (is_plain(value) and value == int(value)), "an integer or None"),
+    "margin": (is_plain, "a number"),
+    "z_loss": (lambda value: is_plain(value) and value >= 0, "a number of at least 0"),
+    "softcap": (lambda value: value is None or (is_plain(value) and value > 0), "a positive number or None"),
     "overwrite_logits": (lambda value: isinstance(value, bool), "True or False"),
     "memory_budget": (
         lambda value: value is None or (_is_index(value) and value > 0),
@@ -43,8 +40,8 @@ DOMAINS: Mapping[str, Domain] = {
     "remove_diagonal": (lambda value: isinstance(value, bool), "True or False"),
     "zero_infinity": (lambda value: isinstance(value, bool), "True or False"),
     "blank": (_is_index, "an integer of at least 0"),
-    "q": (lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1"),
-    "threshold": (_is_number, "a number"),
+    "q": (lambda value: is_plain(value) and 0 < value < 1, "a number between 0 and 1"),
+    "threshold": (is_plain, "a number"),
     "from_sorted_ids": (lambda value: isinstance(value, bool), "True or False"),
 }
 """What the parameters of that name may be, in every loss. Tensors are let through: their values are not looked at."""

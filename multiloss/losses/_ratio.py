@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, ParamSpec
 
+from multiloss._arguments import is_whole
 from multiloss._boundary import align, align_weights, as_floats, normalize_axis, require_real
 from multiloss._errors import ArgumentError
 from multiloss._typing import DType, Tensor
@@ -20,10 +21,6 @@ from multiloss.losses._reduction import Selection, partial, select
 from multiloss.losses._spec import LossSpec, Prediction, Target, publish
 
 P = ParamSpec("P")
-
-
-def _is_axis(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 class _Sums(NamedTuple):
@@ -38,7 +35,7 @@ class RatioSpec(LossSpec):
     domains: Mapping[str, Domain] = {
         **LossSpec.domains,
         "axis": (
-            lambda value: value is None or _is_axis(value) or (isinstance(value, tuple) and all(map(_is_axis, value))),
+            lambda value: value is None or is_whole(value) or (isinstance(value, tuple) and all(map(is_whole, value))),
             "an integer, several of them, or None",
         ),
     }

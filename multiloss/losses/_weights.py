@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any
 
+from multiloss._arguments import is_real
 from multiloss._errors import ArgumentError, ShapeError
 from multiloss._typing import Tensor, TensorLike
 from multiloss.dispatch import K
@@ -27,15 +27,11 @@ def as_weights(name: str, weights: Sequence[Any]) -> tuple[Any, ...]:
     for each in weights:
         if not is_weight(each) and not is_called(each):
             raise ArgumentError(f"The weight of the part {name!r} is {each!r}. {_EXPECTED}")
-        if is_number(each):
+        if is_real(each):
             number *= float(each)
         else:
             others.append(each)
     return tuple(others) if others and number == 1.0 else (number, *others)
-
-
-def is_number(x: Any) -> bool:
-    return isinstance(x, Real) and not isinstance(x, bool)
 
 
 def plain(x: Any) -> bool:
@@ -45,7 +41,7 @@ def plain(x: Any) -> bool:
 
 def is_weight(x: Any) -> bool:
     """Whether this is a finite number or a tensor."""
-    return math.isfinite(x) if is_number(x) else hasattr(x, "shape") and hasattr(x, "dtype")
+    return math.isfinite(x) if is_real(x) else hasattr(x, "shape") and hasattr(x, "dtype")
 
 
 def is_called(weight: Any) -> bool:
@@ -109,7 +105,7 @@ def config_of(name: str, weight: Any) -> Any:
 
 
 def shown(weight: Any) -> str:
-    if is_number(weight):
+    if is_real(weight):
         return repr(weight)
     return f"<{type(weight).__name__}>" if is_weight(weight) else getattr(weight, "__name__", repr(weight))
 
@@ -128,6 +124,6 @@ def value_of(weight: Any, taken: Inputs | None, inputs: Mapping[str, TensorLike]
     if taken is None:
         return weight
     found = weight(**{name: inputs[name] for name in taken.names if name in inputs})
-    if not is_number(found) and not is_weight(found):  # compilers know no isfinite for a number that may change
+    if not is_real(found) and not is_weight(found):  # compilers know no isfinite for a number that may change
         raise ArgumentError(f"The weight {weight!r} returned {found!r}. {_EXPECTED}")
     return found

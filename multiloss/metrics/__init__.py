@@ -14,6 +14,7 @@ tensors; the verbs above are a shell around them. Every function and alias of `m
 from typing import TYPE_CHECKING, Any
 
 from multiloss import losses
+from multiloss.losses._spec import spec_of
 from multiloss.metrics import (
     _accuracy,
     _auc,
@@ -51,11 +52,11 @@ __all__ += _means.__all__
 __all__ += _operating_points.__all__
 __all__ += _r2.__all__
 
-# A new loss is a metric function without being named here; its class is not a metric class.
+# A new loss of targets and predictions is a metric function without being named here; its class is not a metric class.
 _functions = {
     name: getattr(losses, name)
     for name in losses.__all__
-    if name not in __all__ and hasattr(getattr(losses, name), "__multiloss__")
+    if name not in __all__ and (spec := spec_of(getattr(losses, name))) is not None and not spec.required
 }
 globals().update(_functions)
 __all__ += _functions

@@ -8,6 +8,7 @@ from multiloss._errors import ArgumentError
 from multiloss._typing import Tensor
 from multiloss.dispatch import K
 from multiloss.losses._spec import loss
+from multiloss.metrics._arguments import whole
 from multiloss.metrics._means import MeanMetricWrapper
 
 __all__ = [
@@ -126,11 +127,6 @@ def _among_highest(labels: Tensor, y_pred: Tensor, k: int) -> Tensor:
     return _as_values((better < k) & ~ruled_out & ~_has_nan(y_pred), y_pred)
 
 
-def _check_k(k: int) -> None:
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise ArgumentError(f"k={k!r} is not allowed. Expected a whole number of at least 1.")
-
-
 @loss(y_true="one-hot", y_pred="distribution or logits", event="joint")
 def top_k_categorical_accuracy(y_true: Tensor, y_pred: Tensor, k: int = 5) -> Tensor:
     """Whether the true class is among the `k` highest scores, for one-hot labels.
@@ -146,7 +142,7 @@ def top_k_categorical_accuracy(y_true: Tensor, y_pred: Tensor, k: int = 5) -> Te
     >>> top_k_categorical_accuracy([[0, 0, 1], [0, 1, 0]], [[0.1, 0.9, 0.8], [0.05, 0.95, 0.0]], k=1).tolist()
     [0.0, 1.0]
     """
-    _check_k(k)
+    whole("k", k, 1)
     return _among_highest(K.argmax(y_true, -1), y_pred, k)
 
 
@@ -174,7 +170,7 @@ def sparse_top_k_categorical_accuracy(
     >>> sparse_top_k_categorical_accuracy([2, 1], [[1, 0, 2], [1, 0, 2]], k=2, from_sorted_ids=True).tolist()
     [0.0, 1.0]
     """
-    _check_k(k)
+    whole("k", k, 1)
     if not from_sorted_ids:
         return _among_highest(y_true, y_pred, k)
     if y_pred.shape[-1] < k:
@@ -241,7 +237,7 @@ class TopKCategoricalAccuracy(MeanMetricWrapper):
     k: int
 
     def __init__(self, k: int = 5, name: str | None = "top_k_categorical_accuracy", dtype: Any = None) -> None:
-        _check_k(k)
+        whole("k", k, 1)
         super().__init__(top_k_categorical_accuracy, name, dtype, k=k)
 
 
@@ -258,5 +254,5 @@ class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
         dtype: Any = None,
         from_sorted_ids: bool = False,
     ) -> None:
-        _check_k(k)
+        whole("k", k, 1)
         super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=k, from_sorted_ids=from_sorted_ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from multiloss._arguments import is_plain, is_whole
 from multiloss._errors import ArgumentError
 
 
@@ -25,10 +26,24 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
     Raises:
         ArgumentError: for anything else.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
-        expected = "a whole number" + (f" of at least {least}" if least is not None else "")
+    return _whole(name, value, least, "")
+
+
+def whole_or_none(name: str, value: Any, least: int | None = None) -> int | None:
+    """Return `value` if it is a whole number of at least `least`, or None.
+
+    Raises:
+        ArgumentError: for anything else.
+    """
+    return None if value is None else _whole(name, value, least, ", or None")
+
+
+def _whole(name: str, value: Any, least: int | None, or_else: str) -> int:
+    if not is_whole(value) or (least is not None and value < least):
+        expected = "a whole number" + (f" of at least {least}" if least is not None else "") + or_else
         raise ArgumentError(f"{name}={value!r} is not allowed. Expected {expected}.")
-    return value
+    found: int = value
+    return found
 
 
 def number(name: str, value: Any) -> float:
@@ -37,8 +52,19 @@ def number(name: str, value: Any) -> float:
     Raises:
         ArgumentError: for anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_plain(value):
         raise ArgumentError(f"{name}={value!r} is not allowed. Expected a number.")
+    return float(value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return `value` as a float if it is a number in [0, 1].
+
+    Raises:
+        ArgumentError: for anything else.
+    """
+    if not is_plain(value) or not 0 <= value <= 1:
+        raise ArgumentError(f"{name}={value!r} is not allowed. Expected a number in [0, 1].")
     return float(value)
 
 
@@ -49,8 +75,6 @@ def numbers(name: str, value: Any) -> list[float]:
         ArgumentError: for anything else.
     """
     given = value.tolist() if hasattr(value, "tolist") else value
-    if not isinstance(given, Sequence) or not all(
-        isinstance(each, (int, float)) and not isinstance(each, bool) for each in given
-    ):
+    if not isinstance(given, Sequence) or not all(map(is_plain, given)):
         raise ArgumentError(f"{name}={value!r} are not allowed. Expected a list of numbers.")
     return [float(each) for each in given]

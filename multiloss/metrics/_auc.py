@@ -11,7 +11,7 @@ from multiloss._tree import leaves
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import EPSILON
-from multiloss.metrics._arguments import flag, numbers, whole
+from multiloss.metrics._arguments import flag, numbers, whole, whole_or_none
 from multiloss.metrics._base import Metric
 from multiloss.metrics._buckets import (
     BucketState,
@@ -229,10 +229,7 @@ def _inner_thresholds(number: int | None, given: Sequence[float] | None) -> list
     """Return the thresholds strictly between the added ends, ascending; None if every score is to be one."""
     if number is None and given is None:
         return None
-    if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 2):
-        raise ArgumentError(
-            f"num_thresholds={number!r} is not allowed. Expected a whole number of at least 2, or None."
-        )
+    whole_or_none("num_thresholds", number, 2)
     if given is None and number is not None:
         return [(i + 1) / (number - 1) for i in range(number - 2)]
     given = numbers("thresholds", given)

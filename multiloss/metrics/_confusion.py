@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from multiloss._arguments import is_plain
 from multiloss._boundary import arrive
 from multiloss._errors import ArgumentError
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
+from multiloss.metrics._arguments import whole_or_none
 from multiloss.metrics._base import Metric
 from multiloss.metrics._buckets import (
     BucketState,
@@ -69,7 +71,7 @@ def _parsed_thresholds(thresholds: float | Sequence[float] | None, default: floa
     if thresholds is None:
         return (default,)
     given = list(thresholds) if isinstance(thresholds, Sequence) else [thresholds]
-    if not given or not all(isinstance(each, (int, float)) and 0 <= each <= 1 for each in given):
+    if not given or not all(is_plain(each) and 0 <= each <= 1 for each in given):
         raise ArgumentError(f"thresholds={thresholds!r} are not allowed. Expected one number in [0, 1], or some.")
     return tuple(float(each) for each in given)
 
@@ -88,11 +90,9 @@ class AtThresholds(Thresholded):
         dtype: Any,
     ) -> None:
         super().__init__(dtype, name)
-        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
-            raise ArgumentError(f"top_k={top_k!r} is not allowed. Expected a whole number of at least 1, or None.")
         self._given = thresholds
-        self.top_k = top_k
-        self.class_id = checked_class_id(class_id)
+        self.top_k = whole_or_none("top_k", top_k, 1)
+        self.class_id = whole_or_none("class_id", class_id)
         # Among the highest scores each is a positive, however low.
         self._at = _parsed_thresholds(thresholds, 0.5 if top_k is None else -_INF)
         probabilities = top_k is None or thresholds is not None
@@ -111,13 +111,6 @@ class AtThresholds(Thresholded):
     def get_config(self) -> dict[str, Any]:
         given = list(self._given) if isinstance(self._given, Sequence) else self._given
         return super().get_config() | {"thresholds": given}
-
-
-def checked_class_id(class_id: int | None) -> int | None:
-    """Return `class_id` if it is a whole number or None."""
-    if class_id is not None and (not isinstance(class_id, int) or isinstance(class_id, bool)):
-        raise ArgumentError(f"class_id={class_id!r} is not allowed. Expected the index of a class, or None.")
-    return class_id
 
 
 def _at_thresholds(

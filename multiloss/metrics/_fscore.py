@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from multiloss._arguments import is_plain
 from multiloss._boundary import arrive
 from multiloss._errors import ArgumentError, ShapeError, unknown_name
 from multiloss._typing import DType, Tensor, TensorLike
@@ -62,11 +63,9 @@ class FBetaScore(Metric):
         super().__init__(dtype, name)
         if average is not None and average not in AVERAGES:
             raise unknown_name("average", average, AVERAGES)
-        if isinstance(beta, bool) or not isinstance(beta, (int, float)) or not 0 < beta < float("inf"):
+        if not is_plain(beta) or not 0 < beta < float("inf"):
             raise ArgumentError(f"beta={beta!r} is not allowed. Expected a finite number above 0.")
-        if threshold is not None and (
-            isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold <= 1
-        ):
+        if threshold is not None and (not is_plain(threshold) or not 0 < threshold <= 1):
             raise ArgumentError(f"threshold={threshold!r} is not allowed. Expected a number above 0 up to 1, or None.")
         self.average = average
         self.beta = float(beta)

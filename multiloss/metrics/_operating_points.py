@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from multiloss._errors import ArgumentError
 from multiloss._typing import DType, Tensor
 from multiloss.dispatch import K
+from multiloss.metrics._arguments import fraction, whole, whole_or_none
 from multiloss.metrics._buckets import BucketState, Confusion, Reading, confusion
-from multiloss.metrics._confusion import Thresholded, checked_class_id
+from multiloss.metrics._confusion import Thresholded
 from multiloss.metrics._sums import as_result, run
 
 __all__ = ["PrecisionAtRecall", "RecallAtPrecision", "SensitivityAtSpecificity", "SpecificityAtSensitivity"]
@@ -47,13 +47,9 @@ class AtRate(Thresholded):
 
     def __init__(self, value: float, num_thresholds: int, class_id: int | None, name: str | None, dtype: Any) -> None:
         super().__init__(dtype, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise ArgumentError(f"{self._constraint}={value!r} is not allowed. Expected a number in [0, 1].")
-        if not isinstance(num_thresholds, int) or isinstance(num_thresholds, bool) or num_thresholds < 1:
-            raise ArgumentError(f"num_thresholds={num_thresholds!r} is not allowed. Expected a whole number from 1 up.")
-        self.num_thresholds = num_thresholds
-        self.class_id = checked_class_id(class_id)
-        self._required = float(value)
+        self.num_thresholds = whole("num_thresholds", num_thresholds, 1)
+        self.class_id = whole_or_none("class_id", class_id)
+        self._required = fraction(self._constraint, value)
         self._at = (0.5,) if num_thresholds == 1 else tuple(i / (num_thresholds - 1) for i in range(num_thresholds))
         self._reading = Reading(class_id=class_id)
 

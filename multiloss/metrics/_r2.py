@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from multiloss._boundary import align, arrive, as_floats, match_ranks, require_real
-from multiloss._errors import ArgumentError, unknown_name
+from multiloss._errors import unknown_name
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.losses._reduction import select
+from multiloss.metrics._arguments import whole
 from multiloss.metrics._base import Metric
 from multiloss.metrics._moments import (
     Moments,
@@ -87,10 +88,8 @@ class R2Score(Metric):
         super().__init__(dtype, name)
         if class_aggregation is not None and class_aggregation not in AGGREGATIONS:
             raise unknown_name("class aggregation", class_aggregation, AGGREGATIONS)
-        if not isinstance(num_regressors, int) or isinstance(num_regressors, bool) or num_regressors < 0:
-            raise ArgumentError(f"num_regressors={num_regressors!r} is not allowed. Expected a whole number from 0 up.")
         self.class_aggregation = class_aggregation
-        self.num_regressors = num_regressors
+        self.num_regressors = whole("num_regressors", num_regressors, 0)
 
     def init(self, like: Tensor = None) -> Moments:
         return init_moments(like, self.dtype, columns_of(like) if like is not None else 0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from numbers import Real
 from typing import Any
 
+from multiloss._arguments import is_real
 from multiloss._errors import ArgumentError, ShapeError
 from multiloss.objective._outputs import Output
 from multiloss.objective._resolve import as_metric, is_automatic
@@ -44,7 +44,7 @@ def as_loss_weight(weight: Any) -> float | None:
     """
     if weight is None:
         return None
-    number = math.nan if isinstance(weight, bool) or not isinstance(weight, Real) else float(weight)
+    number = float(weight) if is_real(weight) else math.nan
     if not math.isfinite(number):
         raise ArgumentError(f"loss_weights holds {weight!r}. Expected finite numbers.")
     return number

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from multiloss._arguments import is_whole
 from multiloss._errors import ArgumentError, LabelError, NotSupportedError, ShapeError, unknown_name
 from multiloss._typing import Tensor, TensorLike
 from multiloss.dispatch import K
@@ -289,7 +290,7 @@ def top_k_accuracy_score(
     >>> top_k_accuracy_score([0, 1, 2, 2], [[0.5, 0.2, 0.2], [0.3, 0.4, 0.2], [0.2, 0.4, 0.3], [0.7, 0.2, 0.1]], k=2)
     0.75
     """
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+    if not is_whole(k) or k < 1:
         raise ArgumentError(f"k={k!r} is not allowed. Expected a whole number of at least 1.")
     y_true, y_score, weights = _read_scores(y_true, y_score, sample_weight)
     y_true = as_labels(column(y_true, "y_true"), "y_true")
