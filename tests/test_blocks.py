@@ -23,14 +23,34 @@ SHAPE = (37, 3, 5)
 
 @pytest.fixture
 def cut(backend, monkeypatch):
-    """A function that has tensors of any size cut into blocks of so many elements; 0 turns blocks off."""
-    blocks = importlib.import_module(f"multiloss_{backend.name}._blocks")
+    """A function that has tensors of any size cut into blocks of so many elements; 0 turns blocks off.
 
-    def set_size(size: int) -> None:
+    What is evaluated after it must really have been cut: a test of blocks that are never made would prove nothing. For
+    arguments of which there is nothing to cut, `made=False`.
+    """
+    blocks = importlib.import_module(f"multiloss_{backend.name}._blocks")
+    in_blocks, calls = blocks.in_blocks, []
+
+    def counted(fn, tensors, *others):
+        calls.append(tensors)
+        return in_blocks(fn, tensors, *others)
+
+    monkeypatch.setattr(blocks, "in_blocks", counted)
+    expected: list[bool] = []
+
+    def verify() -> None:
+        if expected:
+            assert bool(calls) == expected.pop(), f"blocks were {'' if calls else 'not '}made"
+
+    def set_size(size: int, *, made: bool = True) -> None:
+        verify()
+        calls.clear()
+        expected[:] = [bool(size) and made]
         monkeypatch.setattr(blocks, "LARGE", 1 if size else 1 << 62)
         monkeypatch.setattr(blocks, "BLOCK", size)
 
-    return set_size
+    yield set_size
+    verify()
 
 
 def evaluate(fn, y_true, y_pred):
@@ -67,7 +87,7 @@ def test_numpy_differentiates_a_gradient(name, cut):
 
     cut(0)
     expected = multiloss.grad(steepness)(y_pred)
-    cut(40)
+    cut(40, made=False)  # of what is differentiated again: such gradients are taken of the whole formula
     assert_close(multiloss.grad(steepness)(y_pred), expected, "float64")
 
 
@@ -111,7 +131,7 @@ def test_torch_keeps_the_graph_for_a_second_way_back(cut, tensor, host):
     y_true, y_pred = (tensor(each, "float64") for each in example(spec_of(losses.poisson), SHAPE))
     cut(40)
     leaf = y_pred.clone().requires_grad_()
-    value = losses.poisson(y_true, leaf).sum()
+    value = 3.0 * losses.poisson(y_true, leaf).sum()
     value.backward(retain_graph=True)
     once = host(leaf.grad).copy()
     value.backward()
@@ -130,14 +150,22 @@ def test_blocks_leave_out_what_has_no_weight(weights, cut, tensor, host):
 
 
 @pytest.mark.backends("numpy")
+@pytest.mark.parametrize("size", [9_000, 20_000])
 @pytest.mark.parametrize("threads", ["1", "2", "7"])
-def test_the_number_of_threads_changes_nothing(threads, cut, monkeypatch):
-    y_true, y_pred = example(spec_of(losses.binary_crossentropy), (500, 10))
+@pytest.mark.parametrize("name", ["binary_crossentropy", "categorical_crossentropy", "cosine_similarity", "log_cosh"])
+def test_threads_and_blocks_change_no_digit(name, threads, size, cut, monkeypatch):
+    fn = getattr(losses, name)
+    y_true, y_pred = (each.astype(np.float32) for each in example(spec_of(fn), (9_000, 10)))
+    monkeypatch.setenv("MULTILOSS_NUM_THREADS", "1")
     cut(0)
-    expected = losses.binary_crossentropy(y_true, y_pred)
-    cut(100)
+    values = fn(y_true, y_pred)
+    cut(y_pred.size)
+    gradient = evaluate(fn, y_true, y_pred)[1]
+    cut(size)
     monkeypatch.setenv("MULTILOSS_NUM_THREADS", threads)
-    np.testing.assert_allclose(losses.binary_crossentropy(y_true, y_pred), expected, rtol=1e-14)
+    found, slopes = evaluate(fn, y_true, y_pred)
+    np.testing.assert_array_equal(found, values)
+    np.testing.assert_array_equal(slopes, gradient)
 
 
 @pytest.mark.backends("numpy")
@@ -196,7 +224,7 @@ def test_blocks_work_in_a_forked_child(cut, monkeypatch):
 
 @pytest.mark.parametrize("shape", [(0, 5), (37, 0), (0, 0)])
 def test_empty_tensors_have_their_empty_value(shape, cut, tensor, host):
-    cut(10)
+    cut(10, made=False)
     values = host(
         losses.categorical_crossentropy(tensor(np.zeros(shape), "float64"), tensor(np.zeros(shape), "float64"))
     )
