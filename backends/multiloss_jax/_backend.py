@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from multiloss._errors import DTypeError
-from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss._typing import Axis, DType, PerClass, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend
+
+from multiloss_jax import _crossentropy
 
 
 def _resolve_dtype(name: DType) -> jnp.dtype:
@@ -247,6 +249,22 @@ class JaxBackend(Backend):
         total = self.clip(total, TINY)
         factor = _barrier(1.0 / jax.lax.stop_gradient(total))
         return self.clip(part * factor / (total * factor), EPSILON, 1.0 - EPSILON)
+
+    def softmax_crossentropy(
+        self,
+        target: Tensor,
+        logits: Tensor,
+        row_weight: Tensor = None,
+        /,
+        total: bool = False,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        overwrite: bool = False,
+    ) -> Tensor:
+        options = _crossentropy.Options(label_smoothing, z_loss, softcap)
+        return _crossentropy.softmax_crossentropy(target, logits, row_weight, class_weight, total, options)
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 
