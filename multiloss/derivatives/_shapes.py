@@ -56,6 +56,11 @@ def structure_of(loss: Loss, y_pred: Tensor, values: Callable[[], Tensor]) -> St
                 f"{spec.name} has no Hessian per sample: its value is one of a whole sequence, or relates samples to each "
                 "other. Use value_and_grad for its gradient."
             )
+        if spec.required:
+            raise NotSupportedError(
+                f"{spec.name} has no Hessian for what {', '.join(spec.required)} is applied to. Use value_and_grad for its "
+                "gradient, or the loss of the logits for a Hessian of those."
+            )
         axis = normalize_axis(parameters.get("axis", -1), y_pred.ndim)
         if spec.event == "joint":
             return Structure(axis)

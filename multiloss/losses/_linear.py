@@ -8,7 +8,7 @@ from typing import Any
 
 from multiloss._boundary import align_labels, as_floats, as_labels, describe, require_real
 from multiloss._crossentropy import HALVES
-from multiloss._errors import ArgumentError, ShapeError
+from multiloss._errors import ArgumentError, NamedInputError, ShapeError
 from multiloss._typing import DType, PerClass, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import Backend
@@ -37,7 +37,9 @@ class _LinearSpec(LossSpec):
         mask: Tensor,
         parameters: Mapping[str, Any],
     ) -> bool:
-        weight = parameters["weight"]
+        weight = parameters.get("weight")
+        if weight is None:
+            raise NamedInputError(f"{self.name} needs weight= in every call, and it is missing. Pass it by keyword.")
         _check_shapes(y_pred, weight, parameters.get("bias"))
         _check_budget(weight, parameters.get("memory_budget"))
         require_real(y_true)
@@ -148,7 +150,7 @@ def _in_one_dtype(hidden: Tensor, weight: Tensor, bias: Tensor, dtype: DType | N
 
 def _linear_loss(formula: Callable[..., Tensor]) -> Any:
     """Make the formula a public loss whose predictions are hidden states, followed by weight and bias."""
-    spec = _LinearSpec(formula, "class index", "embedding", "joint")
+    spec = _LinearSpec(formula, "class index", "real", "joint")
     run = publish(spec)
 
     @functools.wraps(formula)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from multiloss import _errors, losses, value_and_grad
+from multiloss import _errors, grad_and_hessian, losses, metrics, value_and_grad
 from multiloss.losses import LinearCrossentropy, linear_crossentropy
 from tests.crossentropy.reference import reference
 
@@ -175,6 +175,15 @@ def test_a_config_goes_round():
     again = losses.deserialize(json.loads(json.dumps(losses.serialize(loss))))
     assert again.get_config() == loss.get_config()
     assert again.memory_budget == 1 << 20
+
+
+def test_what_it_cannot_do_it_says(backend, tensor):
+    y_true, hidden, weight, _ = map(tensor, case())
+    with pytest.raises(_errors.NotSupportedError, match="value_and_grad"):
+        grad_and_hessian(LinearCrossentropy())(y_true, hidden, weight=weight)
+    assert "linear_crossentropy" not in metrics.__all__
+    with pytest.raises(_errors.NamedInputError, match="weight"):
+        metrics.MeanMetricWrapper(linear_crossentropy).update_state(y_true, hidden)
 
 
 def test_bad_input_is_one_clear_error(backend, tensor):
