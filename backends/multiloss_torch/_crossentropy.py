@@ -8,24 +8,36 @@ the CPU are swept in tiles, and on CUDA by one kernel. The gradient of a sum of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from multiloss._errors import ArgumentError
 from torch import Tensor
 
-from multiloss_torch._rows import Options, sweep, wide
+from multiloss_torch._rows import HALVES, Options, kernel_for, normalized, wide
 from multiloss_torch._watching import is_followed_back, is_plain, wants_gradient
 
 SMALL = 1 << 15
 """Up to how many logits the formula is as fast."""
 
-Formula = Callable[..., Tensor]
-"""The same operation by the formula of the interface: `formula(target, logits, row_weight, total, **options)`."""
+
+class Call(NamedTuple):
+    """How a call is carried out."""
+
+    options: Options
+
+    formula: Callable[..., Tensor]
+    """The same by the formula of the interface."""
+
+    kernel: Callable[..., Tensor]
+    """What sweeps rows of logits where they are."""
+
+    overwrite: bool
+    """Whether the gradient takes the place of the logits."""
 
 
 def softmax_crossentropy(
-    formula: Formula,
+    formula: Callable[..., Tensor],
     target: Tensor,
     logits: Tensor,
     row_weight: Tensor | float | None,
@@ -36,7 +48,8 @@ def softmax_crossentropy(
 ) -> Tensor | None:
     """Return the losses of the rows, or their sum; None where the formula of the interface should."""
     weight = row_weight if isinstance(row_weight, Tensor) else None
-    if logits.numel() <= SMALL or not logits.is_cpu or not is_plain(logits, target, weight, class_weight):
+    kernel = kernel_for(logits)
+    if kernel is None or logits.numel() <= SMALL or not is_plain(logits, target, weight, class_weight):
         return None
     if wants_gradient(target) or wants_gradient(class_weight):
         return None
@@ -45,12 +58,18 @@ def softmax_crossentropy(
     scale = row_weight if weight is None else weight.detach().reshape(-1).to(dtype)
     class_weight = None if class_weight is None else class_weight.detach().to(dtype)
     if not wants_gradient(logits):
-        values = sweep(logits.detach().reshape(-1, classes), labels, scale, class_weight, options)
+        values = kernel(logits.detach().reshape(-1, classes), labels, scale, class_weight, options)
         return values.sum() if total else values.reshape(logits.shape[:-1])
+    factor: Tensor | float | None = None
+    if total and logits.dtype in HALVES:  # the gradient waits in half precision, for a factor that may be large
+        if isinstance(scale, Tensor):
+            scale, factor = normalized(scale, logits.dtype)
+        else:
+            scale, factor = None, scale
     overwrite = overwrite and not logits.is_leaf and logits.is_contiguous() and not _has_hooks()
     run: Any = _Total.apply if total else _Values.apply
-    losses: Tensor = run(logits, labels, scale, class_weight, options, formula, overwrite)
-    return losses
+    losses: Tensor = run(logits, labels, scale, class_weight, Call(options, formula, kernel, overwrite))
+    return losses if factor is None else losses * factor
 
 
 class _Total(torch.autograd.Function):
@@ -66,15 +85,13 @@ class _Total(torch.autograd.Function):
         target: Tensor,
         scale: Tensor | float | None,
         class_weight: Tensor | None,
-        options: Options,
-        formula: Formula,
-        overwrite: bool,
+        call: Call,
     ) -> Tensor:
-        _remember(ctx, None if overwrite else logits, target, scale, class_weight, options, formula)
+        _remember(ctx, None if call.overwrite else logits, target, scale, class_weight, call)
         rows = _as_rows(logits)
         # What the hooks of a checkpoint would drop must not stay here in another form.
-        gradient = None if _has_hooks() else _room(logits, rows, overwrite)
-        losses = sweep(rows, target, scale, class_weight, options, gradient)
+        gradient = None if _has_hooks() else _room(logits, rows, call.overwrite)
+        losses = call.kernel(rows, target, scale, class_weight, call.options, gradient)
         ctx.gradient = None if gradient is None else gradient.view(logits.shape)
         return losses.sum()
 
@@ -85,8 +102,8 @@ class _Total(torch.autograd.Function):
             return _by_formula(ctx, upstream, True)
         if gradient is None:
             return _again(ctx, upstream, False)
-        factor = float(upstream)
-        return gradient if factor == 1.0 else gradient.mul_(factor), *_NO_OTHERS
+        factor = _number(upstream)
+        return gradient if isinstance(factor, float) and factor == 1.0 else gradient.mul_(factor), *_NO_OTHERS
 
 
 class _Values(torch.autograd.Function):
@@ -99,22 +116,19 @@ class _Values(torch.autograd.Function):
         target: Tensor,
         scale: Tensor | float | None,
         class_weight: Tensor | None,
-        options: Options,
-        formula: Formula,
-        overwrite: bool,
+        call: Call,
     ) -> Tensor:
-        _remember(ctx, logits, target, scale, class_weight, options, formula)
-        ctx.overwrite = overwrite
-        return sweep(_as_rows(logits), target, scale, class_weight, options).reshape(logits.shape[:-1])
+        _remember(ctx, logits, target, scale, class_weight, call)
+        return call.kernel(_as_rows(logits), target, scale, class_weight, call.options).reshape(logits.shape[:-1])
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         if is_followed_back(upstream):
             return _by_formula(ctx, upstream, False)
-        return _again(ctx, upstream, ctx.overwrite)
+        return _again(ctx, upstream, ctx.call.overwrite)
 
 
-_NO_OTHERS = (None,) * 6
+_NO_OTHERS = (None,) * 4
 
 
 def _remember(
@@ -123,13 +137,12 @@ def _remember(
     target: Tensor,
     scale: Tensor | float | None,
     class_weight: Tensor | None,
-    options: Options,
-    formula: Formula,
+    call: Call,
 ) -> None:
     weights = scale if isinstance(scale, Tensor) else None
     ctx.save_for_backward(logits, target, weights, class_weight)
     ctx.number = None if weights is not None else scale
-    ctx.options, ctx.formula, ctx.spent = options, formula, logits is None
+    ctx.call, ctx.spent = call, logits is None
 
 
 def _recall(ctx: Any) -> tuple[Tensor, Tensor, Tensor | float | None, Tensor | None]:
@@ -145,10 +158,13 @@ def _recall(ctx: Any) -> tuple[Tensor, Tensor, Tensor | float | None, Tensor | N
 def _again(ctx: Any, upstream: Tensor, overwrite: bool) -> tuple[Tensor | None, ...]:
     logits, target, scale, class_weight = _recall(ctx)
     ctx.spent = overwrite
-    factor = upstream.reshape(-1) if upstream.ndim else float(upstream)
+    factor = upstream.reshape(-1) if upstream.ndim else _number(upstream)
+    factor = factor if scale is None else factor * scale
     rows = _as_rows(logits)
+    if isinstance(factor, Tensor):
+        factor = factor.expand(len(rows))
     gradient = _room(logits, rows, overwrite)
-    sweep(rows, target, factor if scale is None else factor * scale, class_weight, ctx.options, gradient)
+    ctx.call.kernel(rows, target, factor, class_weight, ctx.call.options, gradient)
     return gradient.view(logits.shape), *_NO_OTHERS
 
 
@@ -161,7 +177,7 @@ def _by_formula(ctx: Any, upstream: Tensor, total: bool) -> tuple[Tensor | None,
     scale = scale.reshape(lead) if isinstance(scale, Tensor) else scale
     with torch.enable_grad():
         logits = logits.view_as(logits) if again else logits.detach().requires_grad_()
-        value = ctx.formula(target, logits, scale, total, class_weight=class_weight, **ctx.options._asdict())
+        value = ctx.call.formula(target, logits, scale, total, class_weight=class_weight, **ctx.call.options._asdict())
         (gradient,) = torch.autograd.grad(value, logits, upstream, create_graph=again)
     return gradient, *_NO_OTHERS
 
@@ -174,7 +190,12 @@ def _room(logits: Tensor, rows: Tensor, overwrite: bool) -> Tensor:
     """Return memory for the gradient: that of the logits if it may be, or of the copy that made rows of them."""
     if overwrite or rows.data_ptr() != logits.data_ptr():
         return rows
-    return torch.empty(rows.shape, dtype=rows.dtype)
+    return torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
+
+
+def _number(upstream: Tensor) -> Tensor | float:
+    """Return the value of a scalar where that makes nobody wait."""
+    return float(upstream) if upstream.is_cpu else upstream
 
 
 def _has_hooks() -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from multiloss_torch._operations import Shard, by_operations
 from multiloss_torch._parallel import is_split, refuse_gradients, split
-from multiloss_torch._rows import Options, sweep, wide
+from multiloss_torch._rows import HALVES, Options, kernel_for, normalized, wide
 from multiloss_torch._watching import has_forward_mode, is_fake, is_known, is_plain, wants_gradient
 
 CPU_CHUNK = 768
@@ -27,8 +27,6 @@ OTHER_CHUNK = 4096
 
 BLOCK = 8192
 """Classes for which the gradient of half-precision weights is added up in float32 at a time."""
-
-HALVES = (torch.float16, torch.bfloat16)
 
 
 class Plan(NamedTuple):
@@ -119,10 +117,11 @@ def _rows_of(
     logits: Tensor, target: Tensor, scale: Tensor | None, class_weight: Tensor | None, plan: Plan, wanted: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return the losses of rows of logits, and their gradient, where the logits are if that may be."""
-    if plan.shard is not None or plan.traced or not logits.is_cpu:
+    kernel = None if plan.traced or plan.shard is not None else kernel_for(logits)
+    if kernel is None:
         return by_operations(logits, target, scale, class_weight, plan.options, wanted, plan.shard)
     slopes = logits if wanted else None
-    return sweep(logits, target, scale, class_weight, plan.options, slopes), slopes
+    return kernel(logits, target, scale, class_weight, plan.options, slopes), slopes
 
 
 def _add_product(total: Tensor, slopes: Tensor, x: Tensor, first: bool, traced: bool) -> Tensor:
@@ -345,15 +344,6 @@ class _Gradients(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         return _one_by_one(_Gradients, info.batch_size, in_dims, args)
-
-
-def normalized(scale: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """Return factors of rows, and one for all. In half precision the first are at most 1, so that gradients do not vanish."""
-    if dtype not in HALVES or not len(scale):
-        return scale, None
-    largest = scale.abs().amax()
-    largest = torch.where((largest > 0) & torch.isfinite(largest), largest, 1.0)
-    return scale / largest, largest
 
 
 def _times(gradient: Tensor, factor: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -10,6 +10,9 @@ would lose their digits. There too the gradient of that class is an expm1, not a
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -17,6 +20,9 @@ from torch import Tensor
 
 TILE = 1 << 20
 """Logits in a tile: enough for torch to use its threads, few enough for the cache."""
+
+
+HALVES = (torch.float16, torch.bfloat16)
 
 
 class Options(NamedTuple):
@@ -30,6 +36,22 @@ class Options(NamedTuple):
 def wide(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype of the statistics of logits."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def kernel_for(logits: Tensor) -> Callable[..., Tensor] | None:
+    """Return what does as `sweep` where the logits are, or None if nothing does."""
+    if logits.is_cpu:
+        return sweep
+    if logits.is_cuda and logits.dtype != torch.float64 and _has_triton():
+        from multiloss_torch import _triton
+
+        return _triton.sweep
+    return None
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def sweep(
@@ -242,3 +264,12 @@ class _Shares(_Tiles):
                 p[sure, best] = minus_one[sure, 0] + (total[sure, 0] - t[sure, best])
             self.close(z, p, scale, out)
         return values
+
+
+def normalized(scale: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Return factors of rows, and one for all. In half precision the first are at most 1, so that gradients do not vanish."""
+    if dtype not in HALVES or not len(scale):
+        return scale, None
+    largest = scale.abs().amax()
+    largest = torch.where((largest > 0) & torch.isfinite(largest), largest, 1.0)
+    return scale / largest, largest
