@@ -186,7 +186,10 @@ class TorchBackend(Backend):
         return torch.argsort(x, dim=axis, stable=True)
 
     def take_along_axis(self, x: Tensor, indices: Tensor, /, axis: int = -1) -> Tensor:
-        return torch.take_along_dim(x, indices.long(), axis)
+        indices = indices.long()
+        if torch.compiler.is_compiling() and _fit(x.shape, indices.shape, axis):
+            return torch.gather(x, axis, indices)  # take_along_dim would be compiled for each size of a batch
+        return torch.take_along_dim(x, indices, axis)
 
     def searchsorted(self, sorted_values: Tensor, values: Tensor, /, side: str = "left") -> Tensor:
         return torch.searchsorted(sorted_values, values.contiguous(), right=side == "right")
@@ -367,6 +370,12 @@ class TorchBackend(Backend):
 
     def takes_rows(self, y_pred: Tensor, /) -> bool:
         return y_pred.numel() >= _blocks.LARGE and y_pred.is_cpu and not torch.compiler.is_compiling()
+
+
+def _fit(shape: Shape, indices: Shape, axis: int) -> bool:
+    """Whether two shapes of one rank are the same but for one axis."""
+    axis %= len(shape)
+    return all(each == axis or shape[each] == indices[each] for each in range(len(shape)))
 
 
 def _is_recorded(x: Tensor, y: Tensor) -> bool:
