@@ -17,7 +17,7 @@ from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, PerClass, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend
 
-from multiloss_jax import _crossentropy
+from multiloss_jax import _crossentropy, _linear
 
 
 def _resolve_dtype(name: DType) -> jnp.dtype:
@@ -265,6 +265,27 @@ class JaxBackend(Backend):
     ) -> Tensor:
         options = _crossentropy.Options(label_smoothing, z_loss, softcap)
         return _crossentropy.softmax_crossentropy(target, logits, row_weight, class_weight, total, options)
+
+    def linear_crossentropy(
+        self,
+        target: Tensor,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor = None,
+        row_weight: Tensor = None,
+        /,
+        total: bool = False,
+        label_smoothing: float = 0.0,
+        class_weight: PerClass = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        memory_budget: int | None = None,
+        group: Any = None,
+    ) -> Tensor:
+        options = _crossentropy.Options(label_smoothing, z_loss, softcap, group)
+        return _linear.linear_crossentropy(
+            *(target, hidden, weight, bias, row_weight, class_weight, total, options, memory_budget)
+        )
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -184,10 +184,10 @@ def whole(part: Part) -> Statistics:
 
 def together(parts: Part, masses: Tensor) -> Statistics:
     """Return the statistics of rows, given their parts (parts, N) and the sums (parts,) of their classes' weights."""
-    shift = _finite(jnp.max(parts.largest, 0))
+    shift = _finite(jnp.max(parts.largest, 0, keepdims=True))
     rest = jnp.sum(parts.rest * jnp.exp(parts.largest - shift), 0)
     spread = jnp.sum(parts.spread + masses[:, None] * (_finite(parts.largest) - shift), 0)
-    return _finish(shift, rest, jnp.sum(parts.logit, 0) - shift, spread)
+    return _finish(shift[0], rest, jnp.sum(parts.logit, 0) - shift[0], spread)
 
 
 def _finish(shift: Tensor, rest: Tensor, logit: Tensor, spread: Tensor) -> Statistics:
