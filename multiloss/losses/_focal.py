@@ -74,7 +74,8 @@ def binary_focal_crossentropy(
         # 1 - sigmoid(z) is sigmoid(-z), which keeps its precision where sigmoid(z) rounds to 1.
         q = K.sigmoid(-output) if from_logits else 1.0 - output
         missed = target * q + (1.0 - target) * p
-        value = K.power(missed, gamma) * weighted_elements(target, output, from_logits, positive)
+        nats = weighted_elements(target, output, from_logits, positive)
+        value = (_discount(missed, gamma, nats) if from_logits else K.power(missed, gamma)) * nats
         return value * (target * alpha + (1.0 - target) * (1.0 - alpha)) if apply_class_balancing else value
 
     return mean_of_elements(element, y_true, y_pred, label_smoothing, axis, class_weight, pos_weight, ignore_class)
@@ -113,8 +114,14 @@ def categorical_focal_crossentropy(
     del ignore_class  # acts at the boundary, before the formula
     target = weigh(smooth_one_hot(y_true, label_smoothing, axis), class_weight, axis)
     missed, nats = _missed_and_nats(y_pred, from_logits, axis)
-    value = K.power(missed, gamma) * K.multiply_no_nan(target, nats)
+    value = _discount(missed, gamma, nats) * K.multiply_no_nan(target, nats)
     return K.sum(_factors(alpha, y_pred, axis) * value, axis)
+
+
+def _discount(missed: Tensor, gamma: float, nats: Tensor) -> Tensor:
+    """Return `missed^gamma`. Of infinite nats, at a logit of -inf, it does not change: its slope is 0, not 0 times infinity."""
+    power = K.power(missed, gamma)
+    return K.where(K.isfinite(nats), power, K.stop_gradient(power))
 
 
 def _missed_and_nats(y_pred: Tensor, from_logits: bool, axis: int) -> tuple[Tensor, Tensor]:
@@ -160,10 +167,10 @@ def sparse_categorical_focal_crossentropy(
     del ignore_class  # acts at the boundary, before the formula
     if label_smoothing:
         missed, nats = _missed_and_nats(y_pred, from_logits, axis)
-        values = _factors(alpha, y_pred, axis) * (K.power(missed, gamma) * nats)
+        values = _factors(alpha, y_pred, axis) * (_discount(missed, gamma, nats) * nats)
         return smooth_chosen(weigh(values, class_weight, axis), y_true, label_smoothing, axis)
     nats = K.sparse_categorical_crossentropy(y_true, y_pred, from_logits, axis)
-    value = weigh_chosen(K.power(-K.expm1(-nats), gamma) * nats, y_true, y_pred, class_weight, axis)
+    value = weigh_chosen(_discount(-K.expm1(-nats), gamma, nats) * nats, y_true, y_pred, class_weight, axis)
     if isinstance(alpha, float | int):
         return alpha * value
     return value * of_labels(as_vector(alpha, y_pred.shape[axis], "alpha", y_pred), y_true)
