@@ -2,6 +2,9 @@
 
     python benchmarks/bench_losses.py [--backend numpy|torch|jax ...] [--device cuda] [--rows N] [--columns N]
 
+With `--device cuda` torch and JAX run on the GPU, and every row that computes values says what share of the bandwidth of a copy
+its inputs were read with: an elementwise loss can do no better than read them once.
+
 Ours and the peers take turns in one run; a ratio of 3 means that ours takes a third of the peer's time. Every row also
 says how far the numbers of the two are apart, so that nothing fast is wrong.
 """
@@ -13,6 +16,8 @@ import functools
 import gc
 import math
 import os
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -73,7 +78,7 @@ def available(what: str, peers: Callable[[], Mapping[str, Any]]) -> Mapping[str,
         return {}
 
 
-def on_numpy(shape: tuple[int, int]) -> list[Row]:
+def on_numpy(shape: tuple[int, int], _device: str) -> list[Row]:
     rows = []
     plain, scikit, keras = formulas(np), available("scikit-learn", sklearn_functions), available("Keras", keras_losses)
     for name in LOSSES:
@@ -104,6 +109,19 @@ def extra_memory(function: Callable[..., Any], *arguments: Any) -> float:
 
 def class_of(name: str) -> str:
     return {"kl_divergence": "KLDivergence"}.get(name) or "".join(part.capitalize() for part in name.split("_"))
+
+
+def with_bandwidth(rows: list[Row], copy_bytes_per_ms: float) -> list[Row]:
+    """Return rows with the share of a copy's bandwidth at which inputs are read."""
+    for row in rows:
+        for who in ("ours", "peer"):
+            row[f"{who}_bandwidth"] = row["input_bytes"] / row[f"{who}_ms"] / copy_bytes_per_ms
+    return rows
+
+
+def copy_speed(copy: Callable[[], Any], size: int) -> float:
+    """Return the bytes that a copy reads and writes in a millisecond."""
+    return 2 * size / (interleaved({"copy": copy}, 9, 0.01)["copy"] / 1e3)
 
 
 def on_torch(shape: tuple[int, int], device: str) -> list[Row]:
@@ -143,10 +161,20 @@ def on_torch(shape: tuple[int, int], device: str) -> list[Row]:
         theirs = torch.compile(peers["formula"][name])
         compiled = value._replace(name=f"torch {device} compiled")
         rows.append(compare(compiled, name, finished(torch.compile(ours)), "compiled formula", finished(theirs)))
-    return rows
+        if name in peers["torch.nn.functional"]:  # the framework's own fused kernel
+            fused = mean(peers["torch.nn.functional"][name])
+            rows.append(compare(compiled, name, mean(torch.compile(ours)), "torch.nn.functional", fused))
+        for row in rows:
+            row.setdefault("input_bytes", y.nbytes + p.nbytes)
+    if device == "cpu":
+        return rows
+    source = torch.empty(1 << 28, device=device)
+    target = torch.empty_like(source)
+    speed = copy_speed(lambda: finished(lambda y, p: y.copy_(p))(target, source), source.nbytes)
+    return with_bandwidth(rows, speed)
 
 
-def on_jax(shape: tuple[int, int]) -> list[Row]:
+def on_jax(shape: tuple[int, int], device: str) -> list[Row]:
     import jax
     import jax.numpy as jnp
 
@@ -155,16 +183,23 @@ def on_jax(shape: tuple[int, int]) -> list[Row]:
 
     rows = []
     plain, optax = formulas(jnp), available("optax", optax_losses)
+    place = jax.devices(device)[0]
     for name in LOSSES:
-        arguments, ours = tuple(jnp.asarray(each) for each in data(name, shape)), getattr(losses, name)
+        arguments, ours = tuple(jax.device_put(each, place) for each in data(name, shape)), getattr(losses, name)
         for peer, functions in (("eager formula", plain), ("optax", optax)):
             if name in functions:
-                rows.append(
-                    compare(Work("JAX value", arguments), name, finished(ours), peer, finished(functions[name]))
-                )
+                work = Work(f"JAX {device} value", arguments)
+                rows.append(compare(work, name, finished(ours), peer, finished(functions[name])))
         inside, theirs = jax.jit(functools.partial(ours)), jax.jit(plain[name])
-        rows.append(compare(Work("JAX in jit", arguments), name, finished(inside), "jitted formula", finished(theirs)))
-    return rows
+        work = Work(f"JAX {device} in jit", arguments)
+        rows.append(compare(work, name, finished(inside), "jitted formula", finished(theirs)))
+        for row in rows:
+            row.setdefault("input_bytes", sum(each.nbytes for each in arguments))
+    if device == "cpu":
+        return rows
+    source = jax.device_put(np.zeros(1 << 28, np.float32), place)
+    duplicate = jax.jit(jnp.copy)
+    return with_bandwidth(rows, copy_speed(lambda: duplicate(source).block_until_ready(), source.nbytes))
 
 
 def summary(rows: list[Row]) -> list[str]:
@@ -181,15 +216,27 @@ def summary(rows: list[Row]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", action="append", choices=["numpy", "torch", "jax"])
-    parser.add_argument("--device", default="cpu", help="where torch works: cpu or cuda")
-    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where torch and JAX work")
+    parser.add_argument("--rows", type=int, help="default: 100 000, or 2 000 000 on a GPU, which needs more to be busy")
     parser.add_argument("--columns", type=int, default=100)
     arguments = parser.parse_args()
-    shape = (arguments.rows, arguments.columns)
-    runs = {"numpy": on_numpy, "torch": lambda shape: on_torch(shape, arguments.device), "jax": on_jax}
-    chosen = arguments.backend or [name for name in runs if name in multiloss.available_backends()]
-    rows = [row for name in chosen for row in runs[name](shape)]
-    about = environment("numpy", "torch", "jax", "keras", "optax", "scikit-learn", "autograd")
+    runs: dict[str, Callable[[tuple[int, int], str], list[Row]]] = {"numpy": on_numpy, "torch": on_torch, "jax": on_jax}
+    chosen = [name for name in runs if name in (arguments.backend or multiloss.available_backends())]
+    if arguments.device != "cpu":
+        chosen = [name for name in chosen if name != "numpy"]
+    if len(chosen) > 1:  # each in a process of its own, so that the threads of one are not in the way of another's
+        others = [f"--{name}={value}" for name, value in vars(arguments).items() if name != "backend" and value]
+        for name in chosen:
+            subprocess.run([sys.executable, __file__, f"--backend={name}", *others], check=True)
+        return
+    (backend,) = chosen
+    shape = (arguments.rows or (100_000 if arguments.device == "cpu" else 2_000_000), arguments.columns)
+    report(backend, arguments.device, shape, runs[backend](shape, arguments.device))
+
+
+def report(backend: str, device: str, shape: tuple[int, int], rows: list[Row]) -> None:
+    about = environment("numpy", "torch", "jax", "keras", "optax", "scikit-learn", "autograd") | {"device": device}
+    beside = "extra MB" if device == "cpu" else "of copy"
     lines = [
         "# What losses cost",
         "",
@@ -199,18 +246,19 @@ def main() -> None:
         "",
         *summary(rows),
         "",
-        "| work | peer | loss | ours ms | peer ms | ratio | largest difference | extra MB (peer) |",
+        f"| work | peer | loss | ours ms | peer ms | ratio | largest difference | {beside} (peer) |",
         "|---|---|---|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
         memory = f"{row['extra_mb']:.1f} ({row['peer_mb']:.0f})" if "extra_mb" in row else ""
+        if "ours_bandwidth" in row:
+            memory = f"{row['ours_bandwidth']:.0%} ({row['peer_bandwidth']:.0%})"
         lines.append(
             f"| {row['work']} | {row['peer']} | {row['loss']} | {row['ours_ms']:.2f} | {row['peer_ms']:.2f} "
             f"| {row['ratio']:.2f} | {row['difference']:.1e} | {memory} |"
         )
-    suffix = "" if len(chosen) == 3 else "_" + "_".join(chosen)
-    suffix += "" if arguments.device == "cpu" else f"_{arguments.device.partition(':')[0]}"
-    write(f"losses{suffix}", "\n".join([*lines, ""]), {"environment": about, "rows": rows})
+    name = f"losses_{backend}" + ("" if device == "cpu" else f"_{device}")
+    write(name, "\n".join([*lines, ""]), {"environment": about, "rows": rows})
 
 
 if __name__ == "__main__":
