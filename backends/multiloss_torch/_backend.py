@@ -237,7 +237,8 @@ class TorchBackend(Backend):
     # In place on what nobody else has seen, unless autograd would have to keep a copy of it.
 
     def binary_crossentropy(self, target: Tensor, output: Tensor, /, from_logits: bool = False) -> Tensor:
-        if from_logits or not isinstance(target, torch.Tensor) or target.dtype != output.dtype:
+        alike = isinstance(target, torch.Tensor) and target.dtype == output.dtype
+        if from_logits or not alike or torch.compiler.is_compiling():  # which makes no good loop of lerp
             return super().binary_crossentropy(target, output, from_logits)
         p = torch.clamp(output, EPSILON, 1.0 - EPSILON)
         if _is_recorded(output, target):
