@@ -6,6 +6,7 @@ values of a tensor except behind `has_values`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -146,9 +147,19 @@ class TorchBackend(Backend):
     def add_to_pair(self, high: Tensor, low: Tensor, x: Tensor, /) -> tuple[Tensor, Tensor]:
         if high.dtype != torch.float32 or high.device.type == "mps":  # which has no float64
             return super().add_to_pair(high, low, x)
+        if not (high.ndim or low.ndim or x.ndim) and self._are_numbers(high, low, x):  # a tenth of the time of kernels
+            exact = high.item() + low.item() + x.item()
+            nearest = torch.scalar_tensor(exact, dtype=torch.float32)
+            lost = exact - nearest.item()
+            return nearest, torch.scalar_tensor(lost if math.isfinite(lost) else 0.0, dtype=torch.float32)
         total = high.double() + low + x  # a third of the kernels
         rounded = total.float()
         return rounded, torch.nan_to_num(total - rounded, 0.0, 0.0, 0.0).float()
+
+    def _are_numbers(self, *tensors: torch.Tensor) -> bool:
+        """Whether Python may compute with what these hold: values at hand that nobody follows."""
+        followed = any(each.requires_grad or not each.is_cpu or type(each) is not torch.Tensor for each in tensors)
+        return not followed and self.has_values(tensors[0])
 
     # ── Reductions ──────────────────────────────────────────────────────────────────────────────────────────
 
