@@ -15,6 +15,9 @@ from multiloss.dispatch import K
 from multiloss.integrations._boosting import RawLoss, best_constant, column, to_host, weights_or_none
 from multiloss.integrations._boosting._raw import FLOOR
 
+_BOUNDED = ("logit", "softmax")
+"""Links whose derivatives are computed in float32, which LightGBM keeps them in. Rounding a score moves a probability by less
+than rounding the probability does; without such a link it moves an error by as much as the score is large."""
 _POISSON_MAX_DELTA_STEP = 0.7
 """LightGBM's default for its poisson, which enlarges the curvature by its exponential."""
 
@@ -48,6 +51,11 @@ def as_objective(
     return LightGBMObjective(loss, link, hessian, floor, inputs)
 
 
+def _contiguous(x: Any) -> Any:
+    """Return an array in one piece, as LightGBM wants it."""
+    return x if x.flags.c_contiguous else x.copy()
+
+
 class LightGBMObjective:
     """What `as_objective` returns."""
 
@@ -72,12 +80,14 @@ class LightGBMObjective:
         else:
             labels, scores, weight = first, second, sample_weight
         raw = column(scores)
+        if self.raw.link.name in _BOUNDED:
+            raw = raw.astype("float32", copy=False)
         gradient, hessian = self.raw.derivatives(labels, raw, weights_or_none(weight))
         if self.raw.counts:
             hessian = hessian * math.exp(_POISSON_MAX_DELTA_STEP)
         elif self.raw.several:
             hessian = hessian * (raw.shape[1] / (raw.shape[1] - 1.0))
-        return gradient.reshape(scores.shape), hessian.reshape(scores.shape)
+        return _contiguous(gradient.reshape(scores.shape)), _contiguous(hessian.reshape(scores.shape))
 
     def train(
         self,

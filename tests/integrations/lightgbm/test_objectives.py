@@ -46,6 +46,18 @@ def test_the_model_equals_that_of_the_built_in_objective(name, weights):
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
+def test_many_rows_train_as_few_do(name):
+    """So many that their derivatives are computed in blocks."""
+    x, y, loss = PROBLEMS[name]
+    x, y = np.concatenate([x[:, :2]] * 350), np.concatenate([y] * 350)
+    own, _, extra = BUILT_IN[name]
+    theirs = lgb.train(PARAMS | extra | {"objective": own}, dataset(x, y), 3)
+    objective = as_objective(loss)
+    ours = objective.train(PARAMS, dataset(x, y), 3)
+    np.testing.assert_allclose(objective.predict(ours, x[:400]), theirs.predict(x[:400]), 0, 1e-5)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_a_weight_of_k_is_k_copies(name):
     x, y, loss = PROBLEMS[name]
     objective = as_objective(loss)

@@ -48,6 +48,18 @@ def test_the_model_equals_that_of_the_built_in_objective(name, weights):
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
+def test_many_rows_train_as_few_do(name):
+    """So many that their derivatives are computed in blocks."""
+    x, y, loss = PROBLEMS[name]
+    dtrain = xgb.DMatrix(np.concatenate([x[:, :2]] * 350), np.concatenate([y] * 350))
+    own, _, extra = BUILT_IN[name]
+    theirs = xgb.train(PARAMS | extra | {"objective": own}, dtrain, 3)
+    ours = train(as_objective(loss), dtrain, 3)
+    few = xgb.DMatrix(x[:, :2])
+    np.testing.assert_allclose(ours.predict(few), theirs.predict(few), 0, 1e-5)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_a_weight_of_k_is_k_copies(name):
     x, y, loss = PROBLEMS[name]
     weighted = xgb.DMatrix(x, y, weight=COPIES)
