@@ -288,13 +288,12 @@ class TorchBackend(Backend):
         overwrite: bool = False,
     ) -> Tensor:
         formula = super().softmax_crossentropy
-        if logits.numel() > _crossentropy.SMALL:
-            options = Options(label_smoothing, z_loss, softcap)
-            found = _crossentropy.softmax_crossentropy(
-                *(formula, target, logits, row_weight, total, class_weight, options, overwrite)
-            )
-            if found is not None:
-                return found
+        options = Options(label_smoothing, z_loss, softcap)
+        found = _crossentropy.softmax_crossentropy(
+            *(formula, target, logits, row_weight, total, class_weight, options, overwrite)
+        )
+        if found is not None:
+            return found
         return formula(target, logits, row_weight, total, label_smoothing, class_weight, z_loss, softcap)
 
     def linear_crossentropy(

@@ -15,10 +15,22 @@ from multiloss._errors import ArgumentError
 from torch import Tensor
 
 from multiloss_torch._rows import HALVES, Options, kernel_for, normalized, wide
+from multiloss_torch._small import small_losses
 from multiloss_torch._watching import is_followed_back, is_plain, wants_gradient
 
-SMALL = 1 << 15
+SMALL = 1 << 12
 """Up to how many logits the formula is as fast."""
+
+PLAIN = 1 << 17
+"""Up to how many logits torch's own loss is faster, if there are no options."""
+
+NARROW = 32
+"""Below so many classes torch's softmax of rows is slow."""
+
+NARROW_SMALL = 1 << 22
+"""Up to how many logits of few classes the formula is as fast."""
+
+_NO_OPTIONS = Options()
 
 
 class Call(NamedTuple):
@@ -48,12 +60,19 @@ def softmax_crossentropy(
 ) -> Tensor | None:
     """Return the losses of the rows, or their sum; None where the formula of the interface should."""
     weight = row_weight if isinstance(row_weight, Tensor) else None
-    kernel = kernel_for(logits)
-    if kernel is None or logits.numel() <= SMALL or not is_plain(logits, target, weight, class_weight):
+    size, classes = logits.numel(), logits.shape[-1]
+    if not is_plain(logits, target, weight, class_weight):
         return None
+    nothing = weight is None and row_weight == 0  # which no formula selects
+    native = 0 < size <= PLAIN and class_weight is None and options == _NO_OPTIONS and _is_native(target, logits)
+    if native and not nothing and not isinstance(row_weight, Tensor):
+        return small_losses(formula, target, logits, row_weight, total)
     if wants_gradient(target) or wants_gradient(class_weight):
         return None
-    classes, dtype = logits.shape[-1], wide(logits.dtype)
+    kernel = kernel_for(logits)
+    if kernel is None or (size <= (SMALL if classes >= NARROW else NARROW_SMALL) and not nothing):
+        return None
+    dtype = wide(logits.dtype)
     labels = target.detach().reshape(-1).long() if target.ndim < logits.ndim else target.detach().reshape(-1, classes)
     scale = row_weight if weight is None else weight.detach().reshape(-1).to(dtype)
     class_weight = None if class_weight is None else class_weight.detach().to(dtype)
@@ -70,6 +89,10 @@ def softmax_crossentropy(
     run: Any = _Total.apply if total else _Values.apply
     losses: Tensor = run(logits, labels, scale, class_weight, Call(options, formula, kernel, overwrite))
     return losses if factor is None else losses * factor
+
+
+def _is_native(target: Tensor, logits: Tensor) -> bool:
+    return logits.is_cpu and target.ndim < logits.ndim and logits.dtype in (torch.float32, torch.float64)
 
 
 class _Total(torch.autograd.Function):

@@ -154,6 +154,8 @@ def linear_crossentropy(
 ) -> Tensor | None:
     """Return the losses of the rows, or their sum; None where the formula of the interface should."""
     scale = row_weight.detach() if isinstance(row_weight, Tensor) else None
+    if scale is None and row_weight == 0:
+        scale = hidden.new_zeros(hidden.shape[:-1])
     shard, most = None, len(weight)
     if group is not None or is_split(weight):
         refuse_gradients(target, class_weight)

@@ -19,7 +19,9 @@ def is_plain(*tensors: Tensor | None) -> bool:
     """Whether these are ordinary tensors that nothing but autograd follows, so that a kernel may look at their values."""
     if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
         return False
-    return not has_forward_mode() and all(each is None or type(each) in _PLAIN for each in tensors)
+    if torch.autograd.forward_ad._current_level >= 0:
+        return False
+    return all(each is None or type(each) in _PLAIN for each in tensors)
 
 
 def is_known(x: Tensor) -> bool:

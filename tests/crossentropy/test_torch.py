@@ -18,13 +18,24 @@ ALL = {"label_smoothing": 0.1, "z_loss": 0.01, "softcap": 8.0}
 OPTIONS: list[dict[str, Any]] = [{}, {"label_smoothing": 0.1}, {"z_loss": 0.01}, {"softcap": 8.0}, ALL]
 
 
-@pytest.fixture(params=[1 << 20, 64], ids=["one tile", "many tiles"])
-def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small logits go the way of large ones."""
+def sweep_all(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
+    """Let small logits go the way of large ones."""
     from multiloss_torch import _crossentropy, _rows
 
-    monkeypatch.setattr(_crossentropy, "SMALL", -1)
-    monkeypatch.setattr(_rows, "TILE", request.param)
+    for name in ("SMALL", "PLAIN", "NARROW_SMALL"):
+        monkeypatch.setattr(_crossentropy, name, -1)
+    monkeypatch.setattr(_rows, "TILE", tile)
+
+
+@pytest.fixture(params=[1 << 20, 64], ids=["one tile", "many tiles"])
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep_all(monkeypatch, request.param)
+
+
+@pytest.fixture(params=[None, 1 << 20, 64], ids=["as it is", "one tile", "many tiles"])
+def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param is not None:
+        sweep_all(monkeypatch, request.param)
 
 
 def example(shape: tuple[int, ...], classes: int, seed: int = 0, soft: bool = False) -> tuple[Any, Any, Any, Any]:
@@ -91,7 +102,7 @@ def test_values_and_gradients_are_those_of_float64(
         np.testing.assert_allclose(plain.numpy(), values.sum() if total else values, rtol=2e-6)
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("far", [0.0, 5.0, 16.0, 30.0, 80.0, 1e4, -30.0, -1e4])
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
 def test_confident_rows_keep_their_digits(backend: Backend, soft: bool, far: float) -> None:
@@ -111,6 +122,33 @@ def test_confident_rows_keep_their_digits(backend: Backend, soft: bool, far: flo
     np.testing.assert_allclose(leaf.grad.numpy()[rows, labels], gradient[rows, labels], rtol=1e-6, atol=1e-37)
 
 
+@pytest.mark.parametrize("shape", [(6,), (2, 3)])
+@pytest.mark.parametrize("total", [False, True], ids=["rows", "total"])
+@pytest.mark.parametrize("confident", [False, True], ids=["unsure", "confident"])
+def test_few_logits_without_options_are_torchs_own_where_that_is_exact(
+    backend: Backend, confident: bool, total: bool, shape: tuple[int, ...]
+) -> None:
+    target, logits, _, _ = example(shape, 50)
+    if not confident:
+        logits = logits.clamp(max=3.0)
+    values, gradient = expected(target, logits, 0.25)
+    leaf = logits.clone().requires_grad_()
+    found = backend.softmax_crossentropy(target.int(), leaf, 0.25, total)
+    upstream = torch.linspace(0.5, 1.0, found.numel()).reshape(found.shape)
+    for _ in range(2):
+        (slope,) = torch.autograd.grad(found, leaf, upstream, retain_graph=True)
+        np.testing.assert_allclose(slope.numpy(), gradient * upstream.unsqueeze(-1).numpy(), rtol=2e-5, atol=1e-8)
+    np.testing.assert_allclose(found.detach().numpy(), values.sum() if total else values, rtol=1e-6)
+    (slope,) = torch.autograd.grad(found, leaf, upstream, create_graph=True)
+    (again,) = torch.autograd.grad(slope.square().sum(), leaf)
+    exact = logits.double().requires_grad_()
+    value = super(type(backend), backend).softmax_crossentropy(target, exact, 0.25, total)
+    (slope,) = torch.autograd.grad(value, exact, upstream.double(), create_graph=True)
+    torch.testing.assert_close(
+        again.double(), torch.autograd.grad(slope.square().sum(), exact)[0], rtol=1e-4, atol=1e-7
+    )
+
+
 @pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("classes", [2047, 2049, 50257])
 def test_any_number_of_classes_will_do(backend: Backend, classes: int) -> None:
@@ -126,7 +164,7 @@ def test_any_number_of_classes_will_do(backend: Backend, classes: int) -> None:
     np.testing.assert_allclose(found.numpy(), values.numpy(), rtol=2e-6)
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("total", [False, True], ids=["rows", "total"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_a_row_of_weight_zero_reaches_nothing(backend: Backend, bad: float, total: bool) -> None:
@@ -141,7 +179,7 @@ def test_a_row_of_weight_zero_reaches_nothing(backend: Backend, bad: float, tota
     np.testing.assert_allclose(leaf.grad.numpy(), gradient, rtol=2e-5, atol=2e-7)
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("none", [torch.zeros(4), 0.0], ids=["tensor", "number"])
 def test_rows_that_all_weigh_nothing_make_zero(backend: Backend, none: Any) -> None:
     leaf = torch.full((4, 7), float("nan"), requires_grad=True)
@@ -151,7 +189,7 @@ def test_rows_that_all_weigh_nothing_make_zero(backend: Backend, none: Any) -> N
     assert torch.equal(leaf.grad, torch.zeros(4, 7))
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("total", [False, True], ids=["rows", "total"])
 def test_no_rows_make_zero(backend: Backend, total: bool) -> None:
     leaf = torch.zeros((0, 3, 7), requires_grad=True)
@@ -162,7 +200,7 @@ def test_no_rows_make_zero(backend: Backend, total: bool) -> None:
     assert leaf.grad.shape == (0, 3, 7)
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 def test_a_weight_that_is_nan_makes_its_row_nan(backend: Backend) -> None:
     target, logits, row_weight, _ = example((5,), 11)
     row_weight[2] = float("nan")
@@ -174,7 +212,7 @@ def test_a_weight_that_is_nan_makes_its_row_nan(backend: Backend) -> None:
     assert backend.softmax_crossentropy(target, logits, row_weight, True).isnan()
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
 def test_classes_that_are_excluded_by_an_infinite_logit_have_no_slope(backend: Backend, soft: bool) -> None:
     logits = torch.tensor([[1e4, -torch.inf, 9999.0], [-torch.inf, -1e4, -torch.inf], [0.0, -torch.inf, 1.0]])
@@ -190,7 +228,7 @@ def test_classes_that_are_excluded_by_an_infinite_logit_have_no_slope(backend: B
     np.testing.assert_allclose(leaf.grad.numpy(), [[-p, 0.0, p], [0.0, 0.0, 0.0], [p, 0.0, -p]], rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 def test_an_impossible_label_costs_infinity(backend: Backend) -> None:
     leaf = torch.tensor([[0.0, -torch.inf, 0.0]], requires_grad=True)
     value = backend.softmax_crossentropy(torch.tensor([1]), leaf)
@@ -199,7 +237,7 @@ def test_an_impossible_label_costs_infinity(backend: Backend) -> None:
     np.testing.assert_allclose(leaf.grad.numpy(), [[0.5, -1.0, 0.5]])
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 def test_logits_may_lie_anyhow_in_memory(backend: Backend) -> None:
     target, logits, row_weight, _ = example((4, 3), 17)
     values, gradient = expected(target, logits, row_weight)
@@ -217,7 +255,7 @@ def test_logits_may_lie_anyhow_in_memory(backend: Backend) -> None:
     assert torch.equal(shifted[:, 1:-1, 2:-1], logits)
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("total", [False, True], ids=["rows", "total"])
 def test_each_way_back_gives_the_same_gradient(backend: Backend, total: bool) -> None:
     target, logits, row_weight, _ = example((9,), 11)
@@ -230,7 +268,7 @@ def test_each_way_back_gives_the_same_gradient(backend: Backend, total: bool) ->
     torch.testing.assert_close(first, second)
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("total", [False, True], ids=["rows", "total"])
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
 def test_second_derivatives_are_those_of_the_formula(backend: Backend, soft: bool, total: bool) -> None:
@@ -324,7 +362,7 @@ def test_checkpoints_and_hooks_are_heard(backend: Backend, total: bool) -> None:
     np.testing.assert_allclose(leaf.grad.numpy(), gradient, rtol=2e-5, atol=2e-7)
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # torch's own forward mode
 @pytest.mark.parametrize("total", [False, True], ids=["rows", "total"])
 def test_whoever_watches_sees_the_same(backend: Backend, total: bool) -> None:

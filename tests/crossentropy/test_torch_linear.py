@@ -115,10 +115,15 @@ def test_a_row_of_weight_zero_reaches_nothing(backend: Backend, bad: float, tota
 
 @pytest.mark.parametrize("total", [False, True], ids=["rows", "total"])
 @pytest.mark.parametrize("rows", [0, 6])
-def test_rows_that_are_absent_or_weigh_nothing_make_zero(backend: Backend, rows: int, total: bool) -> None:
+@pytest.mark.parametrize("as_tensor", [False, True], ids=["number", "tensor"])
+def test_rows_that_are_absent_or_weigh_nothing_make_zero(
+    backend: Backend, as_tensor: bool, rows: int, total: bool
+) -> None:
     _, _, weight, bias, *_ = example((4,), 7)
     x, w, b = leaves(torch.full((rows, HIDDEN), float("nan")), weight, bias)
-    found = backend.linear_crossentropy(torch.zeros(rows).long(), x, w, b, torch.zeros(rows), total)
+    found = backend.linear_crossentropy(
+        torch.zeros(rows).long(), x, w, b, torch.zeros(rows) if as_tensor else 0.0, total
+    )
     found.sum().backward()
     assert found.shape == (() if total else (rows,))
     assert float(found.detach().sum()) == 0.0
