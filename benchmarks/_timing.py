@@ -46,14 +46,14 @@ def interleaved(
 
 
 def turns(candidates: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Return the median time of a call in milliseconds, for candidates that take so long that one call in a turn will do."""
+    """Return the median time of a call in milliseconds, for candidates that take so long that one call in a turn will do.
+
+    Each should have been called before, so that nothing is compiled here.
+    """
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in range(rounds + 1):
-        names = list(candidates)[:: 1 if turn % 2 else -1]
-        for name in names:
-            elapsed = _elapsed(candidates[name], 1)
-            if turn:  # the first compiles, and faults pages that are kept
-                times[name].append(elapsed * 1e3)
+    for turn in range(rounds):
+        for name in list(candidates)[:: 1 if turn % 2 else -1]:
+            times[name].append(_elapsed(candidates[name], 1) * 1e3)
     return {name: statistics.median(each) for name, each in times.items()}
 
 

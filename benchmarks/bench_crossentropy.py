@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import functools
 import gc
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from _timing import environment, turns, write, written
+from _timing import RESULTS, environment, turns, write, written
 
 Candidates = Mapping[str, Callable[[], Any]]
 
@@ -33,6 +34,7 @@ class Case(NamedTuple):
     goals: Mapping[str, Mapping[str, float]]
     """For ours and a peer, the largest ratio that is good enough."""
     rounds: int = 7
+    """How often each candidate takes its turn."""
 
 
 def logits_and_labels(rows: int, classes: int) -> tuple[Any, Any]:
@@ -373,7 +375,7 @@ def measure(backend: str, case: Case, device: str) -> list[dict[str, Any]]:
     first = {name: run() for name, run in candidates.items()}
     values = {name: float(np.asarray(_host(result))) for name, result in first.items()}
     first.clear()
-    times = turns(candidates, case.rounds)
+    times = turns(candidates, case.rounds)  # what came first has compiled, and faulted pages that are kept
     del candidates
     gc.collect()
     peaks = {name: peak_of(backend, case, name, device) for name in times}
@@ -430,7 +432,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", choices=CASES, default="torch")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--case", nargs="+", help="only these cases; nothing is written")
+    parser.add_argument("--case", nargs="+", help="only these cases; the others stay in the report as they are")
     parser.add_argument("--peak", nargs=2, metavar=("CASE", "CANDIDATE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     cases = {case.name: case for case in CASES[given.backend] if given.device == "cpu" or case.name in ON_CUDA}
@@ -445,9 +447,13 @@ def main() -> None:
     ]
     packages = {"numpy": ["numpy", "scipy"], "torch": ["torch"], "jax": ["jax", "optax"]}[given.backend]
     about = environment(*packages)
-    if not given.case:
-        suffix = given.backend if given.device == "cpu" else f"{given.backend}_{given.device}"
-        write(f"crossentropy_{suffix}", report(rows, about), {"about": about, "rows": rows})
+    name = f"crossentropy_{given.backend}" + ("" if given.device == "cpu" else f"_{given.device}")
+    earlier = RESULTS / f"{name}.json"
+    if given.case and earlier.exists():
+        rows += [row for row in json.loads(earlier.read_text())["rows"] if row["case"] not in given.case]
+        rows.sort(key=lambda row: list(cases).index(row["case"]))
+        about["command"] = " ".join(["python", *sys.argv[:1], "--backend", given.backend, "--case ..."])
+    write(name, report(rows, about), {"about": about, "rows": rows})
 
 
 if __name__ == "__main__":
