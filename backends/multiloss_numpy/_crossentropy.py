@@ -128,7 +128,7 @@ class Rows:
 
     def _of_labels(self, given: Array, label: Array, weight: Array, out: Array, scratch: Scratch) -> Array:
         count = len(given)
-        z, t = self._capped(given, scratch), scratch("exponentials", count)
+        z, t = self._capped(given, scratch), self._room(given, out, scratch)
         own = np.arange(count), label
         shift, spread, logit = 0.0, 0.0, z[own]
         if self.each:
@@ -228,6 +228,12 @@ class Rows:
             slope *= z
         if slope is not out:
             out[...] = slope
+
+    def _room(self, given: Array, out: Array, scratch: Scratch) -> Array:
+        """Return where the exponentials of a block go: where its gradient will be, unless the logits are still there."""
+        if out is None or out.dtype != self.dtype or self.each or np.may_share_memory(out, given):
+            return scratch("exponentials", len(given))
+        return out
 
     def _capped(self, given: Array, scratch: Scratch) -> Array:
         """Return the logits of a block in full precision and below the cap; not in the memory of `given` if changed."""
