@@ -320,6 +320,7 @@ CASES: Mapping[str, list[Case]] = {
         ),
     ],
 }  # fmt: skip
+PACKAGES = {"numpy": ["numpy", "scipy"], "torch": ["torch"], "jax": ["jax", "optax"]}
 ON_CUDA = ("value", "value and gradient", "linear, bfloat16")
 """What `--device cuda` runs, at the sizes of a language model on one card."""
 CUDA_SHAPES = {"value": (8192, 128256), "value and gradient": (8192, 128256), "linear, bfloat16": (4096, 4096, 128256)}
@@ -430,30 +431,28 @@ def report(rows: list[dict[str, Any]], about: Mapping[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backend", choices=CASES, default="torch")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--backend", nargs="+", choices=CASES, default=list(CASES), help="a report each; default: all")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="cuda is for torch alone")
     parser.add_argument("--case", nargs="+", help="only these cases; the others stay in the report as they are")
     parser.add_argument("--peak", nargs=2, metavar=("CASE", "CANDIDATE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
-    cases = {case.name: case for case in CASES[given.backend] if given.device == "cpu" or case.name in ON_CUDA}
-    if given.peak:
-        print_peak(cases[given.peak[0]], given.peak[1], given.device)
-        return
-    rows = [
-        row
-        for name, case in cases.items()
-        if not given.case or name in given.case
-        for row in measure(given.backend, case, given.device)
-    ]
-    packages = {"numpy": ["numpy", "scipy"], "torch": ["torch"], "jax": ["jax", "optax"]}[given.backend]
-    about = environment(*packages)
-    name = f"crossentropy_{given.backend}" + ("" if given.device == "cpu" else f"_{given.device}")
-    earlier = RESULTS / f"{name}.json"
-    if given.case and earlier.exists():
-        rows += [row for row in json.loads(earlier.read_text())["rows"] if row["case"] not in given.case]
-        rows.sort(key=lambda row: list(cases).index(row["case"]))
-        about["command"] = " ".join(["python", *sys.argv[:1], "--backend", given.backend, "--case ..."])
-    write(name, report(rows, about), {"about": about, "rows": rows})
+    if given.device == "cuda":
+        given.backend = ["torch"]
+    for backend in given.backend:
+        cases = {case.name: case for case in CASES[backend] if given.device == "cpu" or case.name in ON_CUDA}
+        if given.peak:
+            print_peak(cases[given.peak[0]], given.peak[1], given.device)
+            return
+        chosen = [case for name, case in cases.items() if not given.case or name in given.case]
+        rows = [row for case in chosen for row in measure(backend, case, given.device)]
+        about = environment(*PACKAGES[backend])
+        name = f"crossentropy_{backend}" + ("" if given.device == "cpu" else f"_{given.device}")
+        earlier = RESULTS / f"{name}.json"
+        if given.case and earlier.exists():
+            rows += [row for row in json.loads(earlier.read_text())["rows"] if row["case"] not in given.case]
+            rows.sort(key=lambda row: list(cases).index(row["case"]))
+            about["command"] = f"python {sys.argv[0]} --backend {backend} --case ..."
+        write(name, report(rows, about), {"about": about, "rows": rows})
 
 
 if __name__ == "__main__":
