@@ -195,7 +195,9 @@ def _finish(shift: Tensor, rest: Tensor, logit: Tensor, spread: Tensor) -> Stati
     total = rest + own
     confident = own > _TINY
     log_total = jnp.log(total)
-    nll = jnp.where(confident, jnp.log1p(rest / jnp.where(confident, own, 1.0)), log_total - logit)
+    # Not rest / own, in whose derivative own is squared.
+    others_to_own = rest * jnp.exp(-jnp.where(confident, logit, 0.0))
+    nll = jnp.where(confident, jnp.log1p(others_to_own), log_total - logit)
     return Statistics(shift, nll, log_total, spread)
 
 
