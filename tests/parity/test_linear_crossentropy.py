@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from multiloss import value_and_grad
 from multiloss.interface import Backend
-from multiloss.losses import LinearCrossentropy
+from multiloss.losses import LinearCrossentropy, linear_crossentropy
+from tests.parity.certificates import agree
 
 RNG = np.random.default_rng(5)
 N, D, V = 40, 6, 11
@@ -19,7 +20,7 @@ LABELS = np.where(RNG.random(N) < 0.2, -100, RNG.integers(0, V, N))
 SOFT = RNG.dirichlet(np.ones(V), N)
 CLASS_WEIGHT = RNG.uniform(0.5, 2.0, V)
 
-FLOAT64 = {"rtol": 1e-10, "atol": 1e-12}
+FLOAT64: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}
 
 
 def gradients_of(backend: Backend, loss: Any, y_true: Any) -> tuple[float, list[np.ndarray]]:
@@ -48,9 +49,9 @@ def test_it_is_torchs_cross_entropy_of_a_linear_layer(
     logits = F.linear(*leaves)
     expected = F.cross_entropy(logits, torch.tensor(y_true), weight=weight, label_smoothing=smoothing)
     expected.backward()
-    np.testing.assert_allclose(value, expected.item(), **FLOAT64)
+    agree(linear_crossentropy, "torch", value, expected.item(), **FLOAT64)
     for one, leaf in zip(found, leaves, strict=True):
-        np.testing.assert_allclose(one, leaf.grad.numpy(), **FLOAT64)
+        agree(linear_crossentropy, "torch", one, leaf.grad.numpy(), quantity="gradient", **FLOAT64)
 
 
 @pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="Older versions of torch have no fused form.")
