@@ -25,6 +25,8 @@ from multiloss.interface import Backend
 
 _globals_used_by_generated_source = (_owners, active, owner_of)
 
+_TAKES_KEYWORDS = 0x08  # inspect.CO_VARKEYWORDS
+
 
 def _source(name: str, operation: FunctionType) -> str:
     """Return the source of the dispatching method for one operation of the interface.
@@ -43,6 +45,10 @@ def _source(name: str, operation: FunctionType) -> str:
     if keyword_only:
         declared += ["*", *(f"{each}={defaults[each]!r}" for each in keyword_only)]
     passed = [*positional, *(f"{each}={each}" for each in keyword_only)]
+    if code.co_flags & _TAKES_KEYWORDS:
+        rest = f"**{code.co_varnames[code.co_argcount + code.co_kwonlyargcount]}"
+        declared.append(rest)
+        passed.append(rest)
 
     kinds = operation.__annotations__
     tensors = [each for each in (*positional, *keyword_only) if kinds[each] in ("Tensor", "TensorLike")]
@@ -65,7 +71,8 @@ def _dispatcher() -> Backend:
     """Return a Backend whose every operation looks up the owner of its operands."""
     operations = {
         name: operation
-        for name, operation in vars(Backend).items()
+        for each in reversed(Backend.__mro__)
+        for name, operation in vars(each).items()
         if isinstance(operation, FunctionType)
         and not name.startswith("_")
         and name not in ("value_and_grad", "grad_and_hessian_products", "jit", "run", "run_rows", "takes_rows")

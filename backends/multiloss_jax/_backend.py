@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from multiloss._errors import DTypeError
-from multiloss._typing import Axis, DType, PerClass, Shape, Tensor, TensorLike
-from multiloss.interface import EPSILON, TINY, Backend
+from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions, split_options
 
-from multiloss_jax import _crossentropy, _linear
+from multiloss_jax import _crossentropy, _linear, _sums
 
 
 def _resolve_dtype(name: DType) -> jnp.dtype:
@@ -35,28 +35,6 @@ def _resolve_dtype(name: DType) -> jnp.dtype:
 
 
 _barrier: Callable[[jax.Array], jax.Array] = jax.lax.optimization_barrier
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _clip(x: jax.Array, low: float | None, high: float | None) -> jax.Array:
-    """Clip by JAX's maximum and minimum, which its compiler makes faster loops of than of selects.
-
-    Their derivative at the bounds is a half, and the interface wants 1.
-    """
-    x = x if low is None else jnp.maximum(x, low)
-    return x if high is None else jnp.minimum(x, high)
-
-
-@_clip.defjvp
-def _clip_jvp(
-    low: float | None, high: float | None, primals: tuple[jax.Array], tangents: tuple[jax.Array]
-) -> tuple[jax.Array, jax.Array]:
-    (x,), (tangent,) = primals, tangents
-    if low is not None:
-        tangent = jnp.where(x < low, 0.0, tangent)
-    if high is not None:
-        tangent = jnp.where(x > high, 0.0, tangent)
-    return _clip(x, low, high), tangent
 
 
 class JaxBackend(Backend):
@@ -137,7 +115,7 @@ class JaxBackend(Backend):
             isinstance(each, jax.Array) for each in (min_value, max_value)
         ):
             return super().clip(x, min_value, max_value)
-        return _clip(x, min_value, max_value)
+        return _sums.clip(x, min_value, max_value)
 
     def stop_gradient(self, x: Tensor, /) -> Tensor:
         # Of an array there is no gradient, and the operation would be dispatched all the same.
@@ -164,10 +142,10 @@ class JaxBackend(Backend):
     # ── Reductions ──────────────────────────────────────────────────────────────────────────────────────────
 
     def sum(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return jnp.sum(x, axis, keepdims=keepdims)
+        return _sums.sum_of(x, axis, keepdims)
 
     def mean(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return jnp.mean(x, axis, keepdims=keepdims)
+        return _sums.mean_of(x, axis, keepdims)
 
     def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return jnp.max(x, axis, keepdims=keepdims)
@@ -250,6 +228,9 @@ class JaxBackend(Backend):
         factor = _barrier(1.0 / jax.lax.stop_gradient(total))
         return self.clip(part * factor / (total * factor), EPSILON, 1.0 - EPSILON)
 
+    def l2_normalize(self, x: Tensor, /, axis: Axis = -1) -> Tensor:
+        return _sums.unit_vectors(x, axis)
+
     def softmax_crossentropy(
         self,
         target: Tensor,
@@ -257,14 +238,13 @@ class JaxBackend(Backend):
         row_weight: Tensor = None,
         /,
         total: bool = False,
-        label_smoothing: float = 0.0,
-        class_weight: PerClass = None,
-        z_loss: float = 0.0,
-        softcap: float | None = None,
         overwrite: bool = False,
+        **options: Unpack[CrossentropyOptions],
     ) -> Tensor:
-        options = _crossentropy.Options(label_smoothing, z_loss, softcap)
-        return _crossentropy.softmax_crossentropy(target, logits, row_weight, class_weight, total, options)
+        class_weight, numbers = split_options(options)
+        if isinstance(row_weight, (int, float)) and not row_weight:
+            row_weight = jnp.zeros(logits.shape[:-1])  # which rows of it contain nothing is asked of a tensor
+        return _crossentropy.softmax_crossentropy(target, logits, row_weight, class_weight, total, numbers)
 
     def linear_crossentropy(
         self,
@@ -275,16 +255,13 @@ class JaxBackend(Backend):
         row_weight: Tensor = None,
         /,
         total: bool = False,
-        label_smoothing: float = 0.0,
-        class_weight: PerClass = None,
-        z_loss: float = 0.0,
-        softcap: float | None = None,
         memory_budget: int | None = None,
         group: Any = None,
+        **options: Unpack[CrossentropyOptions],
     ) -> Tensor:
-        options = _crossentropy.Options(label_smoothing, z_loss, softcap, group)
+        class_weight, numbers = split_options(options)
         return _linear.linear_crossentropy(
-            *(target, hidden, weight, bias, row_weight, class_weight, total, options, memory_budget)
+            *(target, hidden, weight, bias, row_weight, class_weight, total, numbers, memory_budget, group)
         )
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────

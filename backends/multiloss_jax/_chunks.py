@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from multiloss._typing import Tensor
+from multiloss.interface import Options
 
 from multiloss_jax import _crossentropy
-from multiloss_jax._crossentropy import Options, Part, capped, part_of, together, weigh_rows
+from multiloss_jax._crossentropy import Part, capped, part_of, together, weigh_rows
 
 
 class Operands(NamedTuple):
@@ -27,6 +28,8 @@ class Plan(NamedTuple):
     """How a cross-entropy is computed."""
 
     options: Options
+    group: Any
+    """The name of the mesh axis that the classes are split over, or None."""
     total: bool
     rows: int
     """Rows of a chunk."""
@@ -107,7 +110,7 @@ def alive(hidden: Tensor, dead: Tensor) -> Tensor:
 def _of_logits(plan: Plan, given: Operands, z: Tensor, target: Tensor, dead: Tensor) -> Tensor:
     """Return (n,): what rows cost whose logits, or whose part of them in a group, are these."""
     options = plan.options
-    if options.group is None:
+    if plan.group is None:
         return _crossentropy.losses(target, capped(z, dead, options), dead, given.class_weight, options)
     parts, masses = _gathered(plan, given, _own_part(plan, given, z, target, dead))
     return of_parts(plan, given, parts, masses, target)
@@ -115,7 +118,7 @@ def _of_logits(plan: Plan, given: Operands, z: Tensor, target: Tensor, dead: Ten
 
 def _gathered(plan: Plan, given: Operands, own: Part) -> tuple[Part, Tensor]:
     """Return the parts of all devices (devices, n), and the sums (devices,) of the weights of their classes."""
-    gathered = jax.lax.all_gather(jnp.stack(own), plan.options.group)  # one message
+    gathered = jax.lax.all_gather(jnp.stack(own), plan.group)  # one message
     parts = Part(*(gathered[:, each] for each in range(len(own))))
     count, columns = gathered.shape[0], given.weight.shape[0]
     if given.class_weight is None:
@@ -125,7 +128,7 @@ def _gathered(plan: Plan, given: Operands, own: Part) -> tuple[Part, Tensor]:
 
 def _own_part(plan: Plan, given: Operands, z: Tensor, target: Tensor, dead: Tensor) -> Part:
     """Return what has to be known of the columns that this device has."""
-    first = jax.lax.axis_index(plan.options.group) * z.shape[-1]
+    first = jax.lax.axis_index(plan.group) * z.shape[-1]
     weight = given.class_weight
     if weight is not None:
         weight = jax.lax.dynamic_slice_in_dim(weight, first, z.shape[-1]).astype(z.dtype)
@@ -135,7 +138,7 @@ def _own_part(plan: Plan, given: Operands, z: Tensor, target: Tensor, dead: Tens
 
 def of_parts(plan: Plan, given: Operands, parts: Part, masses: Tensor, target: Tensor) -> Tensor:
     """Return (n,): what rows cost, given all parts (parts, n) and the sums of the weights of their classes."""
-    devices = 1 if plan.options.group is None else jax.lax.axis_size(plan.options.group)
+    devices = 1 if plan.group is None else jax.lax.axis_size(plan.group)
     weight = None if given.class_weight is None else given.class_weight.astype(parts.rest.dtype)
     found = together(parts, masses)
     return _crossentropy.losses_of(found, target, weight, given.weight.shape[0] * devices, plan.options)
@@ -213,10 +216,10 @@ def _with_slope(
     plan: Plan, given: Operands, z: Tensor, target: Tensor, dead: Tensor, factor: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return what rows cost, and the gradient for the logits of their costs times factors."""
-    if plan.options.group is None:
+    if plan.group is None:
         values, pull = jax.vjp(lambda z: _of_logits(plan, given, z, target, dead), z)
     else:
-        group = plan.options.group
+        group = plan.group
         parts, masses = _gathered(plan, given, _own_part(plan, given, z, target, dead))
         place = jax.lax.axis_index(group)
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from multiloss._typing import Tensor
+from multiloss.interface import Options
 
 _BLOCK = 128
 """Columns that are added at a time on CPUs. With 512 XLA no longer uses vector instructions."""
@@ -28,16 +29,6 @@ _SLICE = 1 << 20
 
 _TINY = 1e-25
 """Above this the exponential of a label has all its digits, and the others can be divided by it."""
-
-
-class Options(NamedTuple):
-    """What a cross-entropy is computed with, besides tensors."""
-
-    label_smoothing: float = 0.0
-    z_loss: float = 0.0
-    softcap: float | None = None
-    group: Any = None
-    """The name of the mesh axis that the classes are split over."""
 
 
 class Part(NamedTuple):

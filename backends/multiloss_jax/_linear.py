@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from multiloss._errors import NotSupportedError
 from multiloss._typing import Tensor
+from multiloss.interface import Options
 
 from multiloss_jax import _crossentropy
 from multiloss_jax._chunks import Operands, Plan, in_rows, in_rows_with_slopes, logits_of, varying
-from multiloss_jax._crossentropy import Options
 from multiloss_jax._strips import in_columns, in_columns_with_slopes
 
 psum: Any = jax.lax.psum  # whose types JAX leaves out
@@ -35,7 +35,7 @@ _FEWEST_ROWS, _FEWEST_COLUMNS = 256, 512
 """What a chunk must have for its products to be worth it: with fewer rows chunks are columns, if there are so many."""
 
 
-@partial(jax.jit, static_argnames=("total", "options", "memory_budget"), inline=True)
+@partial(jax.jit, static_argnames=("total", "options", "memory_budget", "group"), inline=True)
 def linear_crossentropy(
     target: Tensor,
     hidden: Tensor,
@@ -46,11 +46,12 @@ def linear_crossentropy(
     total: bool,
     options: Options,
     memory_budget: int | None,
+    group: Any,
 ) -> Tensor:
     """Return what `Backend.linear_crossentropy` does."""
     lead, (columns, width) = hidden.shape[:-1], weight.shape
     rows, sparse = int(np.prod(lead)), target.ndim < hidden.ndim
-    if not sparse and options.group is not None:
+    if not sparse and group is not None:
         raise NotSupportedError(
             "Labels that are a weight for each class cannot be split over devices. Expected class indices, or group=None."
         )
@@ -58,11 +59,11 @@ def linear_crossentropy(
     if row_weight is not None:
         row_weight = jnp.broadcast_to(jax.lax.stop_gradient(jnp.asarray(row_weight)).reshape(-1), (rows,))
     operands = Operands(hidden.reshape(rows, width), weight, bias, target, row_weight, class_weight)
-    operands = _alike(operands, options.group)
-    plan = Plan(options, total, *_chunk(rows, columns, operands, memory_budget, sparse))
+    operands = _alike(operands, group)
+    plan = Plan(options, group, total, *_chunk(rows, columns, operands, memory_budget, sparse))
     values = _values(plan, operands)
-    if options.group is not None:  # each device has them: one gives them away, so that all have the same by their type
-        values = psum(values, options.group)
+    if group is not None:  # each device has them: one gives them away, so that all have the same by their type
+        values = psum(values, group)
     return values if total else values.reshape(lead)
 
 
@@ -108,7 +109,7 @@ def _values(plan: Plan, operands: Operands) -> Tensor:
 
 def _given(plan: Plan, values: Tensor) -> Tensor:
     values = jnp.sum(values) if plan.total else values
-    group = plan.options.group
+    group = plan.group
     return values if group is None else jnp.where(jax.lax.axis_index(group) == 0, values, 0.0)
 
 
@@ -147,7 +148,7 @@ _values.defvjp(_forward, _backward, symbolic_zeros=True)
 
 def _of_constants(plan: Plan, given: Operands, upstream: Tensor) -> list[Any]:
     """Return the gradients for labels and weights of classes, rarely wanted, from all logits at once."""
-    if plan.options.group is not None:
+    if plan.group is not None:
         raise NotSupportedError("Weights of classes have no gradient where classes are split over devices.")
     z = logits_of(given.hidden, given.weight, given.bias)
     soft = given.target if given.target.ndim == 2 else None

@@ -37,9 +37,9 @@ def _parts_of_columns(plan: Plan, given: Operands) -> tuple[Part, Tensor]:
         return carry, (jnp.stack(part), mass)
 
     _, (stacked, masses) = jax.lax.scan(strip, None, jnp.arange(count))
-    if plan.options.group is not None:
-        stacked = jax.lax.all_gather(stacked, plan.options.group, tiled=True)
-        masses = jax.lax.all_gather(masses, plan.options.group, tiled=True)
+    if plan.group is not None:
+        stacked = jax.lax.all_gather(stacked, plan.group, tiled=True)
+        masses = jax.lax.all_gather(masses, plan.group, tiled=True)
     return Part(*(stacked[:, each] for each in range(stacked.shape[1]))), masses
 
 
@@ -74,7 +74,7 @@ def _part_of_strip(plan: Plan, given: Operands, index: Tensor, z: Tensor) -> tup
     start = _start(plan, given, index)
     twice = index * width - start  # columns that the strip before has too
     columns = given.weight.shape[0]
-    first = 0 if options.group is None else jax.lax.axis_index(options.group) * columns
+    first = 0 if plan.group is None else jax.lax.axis_index(plan.group) * columns
     label = given.target - (start + first).astype(given.target.dtype)
     weight = None
     if given.class_weight is not None:
@@ -98,7 +98,7 @@ def in_columns_with_slopes(
     factor, scale = factors(given, upstream)
     factor = factor if dead is None else jnp.where(dead, 0.0, factor)
     hidden, full = alive(given.hidden, dead), full_dtype(given)
-    ahead = 0 if plan.options.group is None else jax.lax.axis_index(plan.options.group) * count
+    ahead = 0 if plan.group is None else jax.lax.axis_index(plan.group) * count
 
     def strip(carry: Any, index: Tensor) -> tuple[Any, None]:
         def of_own(z: Tensor) -> Tensor:

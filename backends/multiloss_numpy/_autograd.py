@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import autograd.numpy as anp
 import numpy as np
 from autograd.core import make_vjp, vspace
 from autograd.extend import defvjp_argnum, primitive
 from autograd.numpy.numpy_boxes import ArrayBox
-from multiloss._typing import Axis, DType, PerClass, Shape, Tensor, TensorLike
-from multiloss.interface import Backend
+from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss.interface import Backend, CrossentropyOptions
 
 from multiloss_numpy import _blocks, _derivatives, _differentiable
 from multiloss_numpy._backend import NumpyBackend, resolve_dtype
@@ -229,19 +229,12 @@ class AutogradBackend(NumpyBackend):
         row_weight: Tensor = None,
         /,
         total: bool = False,
-        label_smoothing: float = 0.0,
-        class_weight: PerClass = None,
-        z_loss: float = 0.0,
-        softcap: float | None = None,
         overwrite: bool = False,
+        **options: Unpack[CrossentropyOptions],
     ) -> Tensor:
-        options = {
-            "label_smoothing": label_smoothing,
-            "class_weight": class_weight,
-            "z_loss": z_loss,
-            "softcap": softcap,
-        }
-        if not isinstance(logits, ArrayBox) or not _differentiable.once_boxed((logits,), (target, class_weight)):
+        if not isinstance(logits, ArrayBox) or not _differentiable.once_boxed(
+            (logits,), (target, options.get("class_weight"))
+        ):
             return Backend.softmax_crossentropy(self, target, logits, row_weight, total, **options)
         return _differentiable.softmax_crossentropy(target, logits, _strip(row_weight), total, overwrite, options)
 
@@ -254,23 +247,14 @@ class AutogradBackend(NumpyBackend):
         row_weight: Tensor = None,
         /,
         total: bool = False,
-        label_smoothing: float = 0.0,
-        class_weight: PerClass = None,
-        z_loss: float = 0.0,
-        softcap: float | None = None,
         memory_budget: int | None = None,
         group: Any = None,
+        **options: Unpack[CrossentropyOptions],
     ) -> Tensor:
-        options = {
-            "label_smoothing": label_smoothing,
-            "class_weight": class_weight,
-            "z_loss": z_loss,
-            "softcap": softcap,
-        }
-        variables, constants = (hidden, weight, bias), (target, class_weight)
+        variables, constants = (hidden, weight, bias), (target, options.get("class_weight"))
         if group is not None or not _differentiable.once_boxed(variables, constants):
             return Backend.linear_crossentropy(
-                *(self, target, *variables, row_weight, total), **options, memory_budget=memory_budget, group=group
+                *(self, target, *variables, row_weight, total, memory_budget, group), **options
             )
         arrays = _strip(hidden), _strip(weight), _strip(bias)
         linear = Linear(target, *arrays, _strip(row_weight), options, memory_budget)

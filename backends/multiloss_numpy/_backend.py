@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from multiloss._errors import DTypeError
-from multiloss._typing import Axis, DType, PerClass, Shape, Tensor, TensorLike
-from multiloss.interface import EPSILON, TINY, Backend
+from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions
 
 from multiloss_numpy import _blocks, _crossentropy
 from multiloss_numpy._linear import Linear
@@ -360,18 +360,9 @@ class NumpyBackend(Backend):
         row_weight: Tensor = None,
         /,
         total: bool = False,
-        label_smoothing: float = 0.0,
-        class_weight: PerClass = None,
-        z_loss: float = 0.0,
-        softcap: float | None = None,
         overwrite: bool = False,
+        **options: Unpack[CrossentropyOptions],
     ) -> Tensor:
-        options = {
-            "label_smoothing": label_smoothing,
-            "class_weight": class_weight,
-            "z_loss": z_loss,
-            "softcap": softcap,
-        }
         return _crossentropy.softmax_crossentropy(target, logits, row_weight, total, options)
 
     def linear_crossentropy(
@@ -383,22 +374,13 @@ class NumpyBackend(Backend):
         row_weight: Tensor = None,
         /,
         total: bool = False,
-        label_smoothing: float = 0.0,
-        class_weight: PerClass = None,
-        z_loss: float = 0.0,
-        softcap: float | None = None,
         memory_budget: int | None = None,
         group: Any = None,
+        **options: Unpack[CrossentropyOptions],
     ) -> Tensor:
-        options = {
-            "label_smoothing": label_smoothing,
-            "class_weight": class_weight,
-            "z_loss": z_loss,
-            "softcap": softcap,
-        }
         if group is not None:
             return super().linear_crossentropy(
-                *(target, hidden, weight, bias, row_weight, total), **options, memory_budget=memory_budget, group=group
+                *(target, hidden, weight, bias, row_weight, total, memory_budget, group), **options
             )
         values = Linear(target, hidden, weight, bias, row_weight, options, memory_budget).values()
         return _crossentropy.summed(values) if total else values.reshape(hidden.shape[:-1])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from multiloss._config import num_threads
+from multiloss.interface import CrossentropyOptions
 
 from multiloss_numpy import _blocks
 
@@ -52,7 +53,7 @@ class Rows:
     """What the rows of one cross-entropy are computed with.
 
     `target` is (N,) integers or (N, V) weights of classes, `row_weight` None, a number or (N,). See
-    `multiloss._crossentropy` for the formula and the options.
+    `multiloss.interface._crossentropy` for the formula and the options.
     """
 
     def __init__(
@@ -261,7 +262,7 @@ class Rows:
 
 
 def softmax_crossentropy(
-    target: Array, logits: Array, row_weight: Array, total: bool, options: dict[str, Any], out: Array = None
+    target: Array, logits: Array, row_weight: Array, total: bool, options: CrossentropyOptions, out: Array = None
 ) -> Array:
     """Return what `Backend.softmax_crossentropy` does; with `out`, write the gradient of the sum there."""
     rows, logits = flat_rows(target, logits, row_weight, options)
@@ -270,7 +271,7 @@ def softmax_crossentropy(
     return summed(values) if total else values.reshape(target.shape if rows.sparse else target.shape[:-1])
 
 
-def flat_rows(target: Array, logits: Array, row_weight: Array, options: dict[str, Any]) -> tuple[Rows, Array]:
+def flat_rows(target: Array, logits: Array, row_weight: Array, options: CrossentropyOptions) -> tuple[Rows, Array]:
     """Return the rows of a call, and its logits with their leading axes made one."""
     classes = logits.shape[-1]
     if target.ndim < logits.ndim:

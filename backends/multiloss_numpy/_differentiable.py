@@ -13,6 +13,7 @@ import numpy as np
 from autograd.extend import defvjp_argnums, primitive
 from autograd.numpy.numpy_boxes import ArrayBox
 from multiloss._errors import NotSupportedError
+from multiloss.interface import CrossentropyOptions
 
 from multiloss_numpy._crossentropy import Rows, flat_rows, summed
 from multiloss_numpy._derivatives import strip
@@ -29,7 +30,7 @@ def once_boxed(variables: Sequence[Any], constants: Sequence[Any]) -> bool:
 
 
 def softmax_crossentropy(
-    target: Array, logits: ArrayBox, row_weight: Array, total: bool, overwrite: bool, options: dict[str, Any]
+    target: Array, logits: ArrayBox, row_weight: Array, total: bool, overwrite: bool, options: CrossentropyOptions
 ) -> Any:
     """Return what `Backend.softmax_crossentropy` does."""
     rows, flat = flat_rows(target, logits._value, row_weight, options)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from multiloss.interface import CrossentropyOptions
 
 from multiloss_numpy._crossentropy import Rows, statistics_dtype
 
@@ -33,7 +34,7 @@ class Linear:
         weight: Array,
         bias: Array,
         row_weight: Array,
-        options: dict[str, Any],
+        options: CrossentropyOptions,
         memory_budget: int | None,
     ) -> None:
         classes, columns = weight.shape

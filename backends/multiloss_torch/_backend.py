@@ -9,16 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from multiloss._errors import DTypeError
-from multiloss._typing import Axis, DType, PerClass, Shape, Tensor, TensorLike
-from multiloss.interface import EPSILON, TINY, Backend
+from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
+from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions
 
 from multiloss_torch import _blocks, _crossentropy, _linear
-from multiloss_torch._rows import Options
 
 _DTYPES: dict[DType, torch.dtype] = {
     name: getattr(torch, name)
@@ -281,20 +280,12 @@ class TorchBackend(Backend):
         row_weight: Tensor = None,
         /,
         total: bool = False,
-        label_smoothing: float = 0.0,
-        class_weight: PerClass = None,
-        z_loss: float = 0.0,
-        softcap: float | None = None,
         overwrite: bool = False,
+        **options: Unpack[CrossentropyOptions],
     ) -> Tensor:
         formula = super().softmax_crossentropy
-        options = Options(label_smoothing, z_loss, softcap)
-        found = _crossentropy.softmax_crossentropy(
-            *(formula, target, logits, row_weight, total, class_weight, options, overwrite)
-        )
-        if found is not None:
-            return found
-        return formula(target, logits, row_weight, total, label_smoothing, class_weight, z_loss, softcap)
+        found = _crossentropy.softmax_crossentropy(formula, target, logits, row_weight, total, overwrite, options)
+        return formula(target, logits, row_weight, total, **options) if found is None else found
 
     def linear_crossentropy(
         self,
@@ -305,19 +296,13 @@ class TorchBackend(Backend):
         row_weight: Tensor = None,
         /,
         total: bool = False,
-        label_smoothing: float = 0.0,
-        class_weight: PerClass = None,
-        z_loss: float = 0.0,
-        softcap: float | None = None,
         memory_budget: int | None = None,
         group: Any = None,
+        **options: Unpack[CrossentropyOptions],
     ) -> Tensor:
         formula, operands = super().linear_crossentropy, (target, hidden, weight, bias, row_weight, total)
-        options = Options(label_smoothing, z_loss, softcap)
-        found = _linear.linear_crossentropy(formula, *operands, class_weight, options, memory_budget, group)
-        if found is not None:
-            return found
-        return formula(*operands, label_smoothing, class_weight, z_loss, softcap, memory_budget)
+        found = _linear.linear_crossentropy(formula, *operands, memory_budget, group, options)
+        return formula(*operands, memory_budget, **options) if found is None else found
 
     # ── Transforms ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 from multiloss._errors import ArgumentError
+from multiloss.interface import CrossentropyOptions, Options, split_options
 from torch import Tensor
 
-from multiloss_torch._rows import HALVES, Options, kernel_for, normalized, wide
+from multiloss_torch._rows import HALVES, kernel_for, normalized, wide
 from multiloss_torch._small import small_losses
 from multiloss_torch._watching import is_followed_back, is_plain, wants_gradient
 
@@ -54,17 +55,17 @@ def softmax_crossentropy(
     logits: Tensor,
     row_weight: Tensor | float | None,
     total: bool,
-    class_weight: Tensor | None,
-    options: Options,
     overwrite: bool,
+    options: CrossentropyOptions,
 ) -> Tensor | None:
     """Return the losses of the rows, or their sum; None where the formula of the interface should."""
+    class_weight, numbers = split_options(options)
     weight = row_weight if isinstance(row_weight, Tensor) else None
     size, classes = logits.numel(), logits.shape[-1]
     if not is_plain(logits, target, weight, class_weight):
         return None
     nothing = weight is None and row_weight == 0  # which no formula selects
-    native = 0 < size <= PLAIN and class_weight is None and options == _NO_OPTIONS and _is_native(target, logits)
+    native = 0 < size <= PLAIN and class_weight is None and numbers == _NO_OPTIONS and _is_native(target, logits)
     if native and not nothing and not isinstance(row_weight, Tensor):
         return small_losses(formula, target, logits, row_weight, total)
     if wants_gradient(target) or wants_gradient(class_weight):
@@ -77,7 +78,7 @@ def softmax_crossentropy(
     scale = row_weight if weight is None else weight.detach().reshape(-1).to(dtype)
     class_weight = None if class_weight is None else class_weight.detach().to(dtype)
     if not wants_gradient(logits):
-        values = kernel(logits.detach().reshape(-1, classes), labels, scale, class_weight, options)
+        values = kernel(logits.detach().reshape(-1, classes), labels, scale, class_weight, numbers)
         return values.sum() if total else values.reshape(logits.shape[:-1])
     factor: Tensor | float | None = None
     if total and logits.dtype in HALVES:  # the gradient waits in half precision, for a factor that may be large
@@ -87,7 +88,7 @@ def softmax_crossentropy(
             scale, factor = None, scale
     overwrite = overwrite and not logits.is_leaf and logits.is_contiguous() and not _has_hooks()
     run: Any = _Total.apply if total else _Values.apply
-    losses: Tensor = run(logits, labels, scale, class_weight, Call(options, formula, kernel, overwrite))
+    losses: Tensor = run(logits, labels, scale, class_weight, Call(numbers, formula, kernel, overwrite))
     return losses if factor is None else losses * factor
 
 

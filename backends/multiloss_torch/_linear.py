@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import torch
 from multiloss._errors import NotSupportedError
+from multiloss.interface import CrossentropyOptions, Options, split_options
 from torch import Tensor
 
 from multiloss_torch._operations import Shard, by_operations
-from multiloss_torch._parallel import is_split, refuse_gradients, split
-from multiloss_torch._rows import HALVES, Options, kernel_for, normalized, wide
+from multiloss_torch._parallel import is_split, refuse_gradients, split, whole
+from multiloss_torch._rows import HALVES, kernel_for, normalized, wide
 from multiloss_torch._watching import has_forward_mode, is_fake, is_known, is_plain, wants_gradient
 
 CPU_CHUNK = 768
@@ -147,20 +148,22 @@ def linear_crossentropy(
     bias: Tensor | None,
     row_weight: Tensor | float | None,
     total: bool,
-    class_weight: Tensor | None,
-    options: Options,
     memory_budget: int | None,
     group: Any,
+    options: CrossentropyOptions,
 ) -> Tensor | None:
     """Return the losses of the rows, or their sum; None where the formula of the interface should."""
+    class_weight, numbers = split_options(options)
     scale = row_weight.detach() if isinstance(row_weight, Tensor) else None
     if scale is None and row_weight == 0:
         scale = hidden.new_zeros(hidden.shape[:-1])
     shard, most = None, len(weight)
     if group is not None or is_split(weight):
         refuse_gradients(target, class_weight)
-        parts, shard, most = split(weight, bias, (hidden, target, scale, class_weight), group)
-        weight, bias, hidden, target, scale, class_weight = parts  # type: ignore[assignment]
+        weight, bias, shard, most = split(weight, bias, group)
+        hidden, target = whole(hidden), whole(target)
+        scale = None if scale is None else whole(scale)
+        class_weight = None if class_weight is None else whole(class_weight)
     tensors = [each for each in (hidden, weight, bias, target, scale, class_weight) if each is not None]
     if not all(map(is_known, tensors)) or has_forward_mode() or any(map(wants_gradient, (target, class_weight))):
         return None
@@ -187,7 +190,7 @@ def linear_crossentropy(
         chunk = max(1, memory_budget // max(1, most * hidden.dtype.itemsize))
     needs = wants_gradient(hidden), wants_gradient(weight), wants_gradient(bias)
     traced = torch.compiler.is_compiling() or any(map(is_fake, tensors))
-    arguments = (hidden, weight, bias, target, scale, class_weight, Plan(chunk, needs, options, formula, traced, shard))
+    arguments = (hidden, weight, bias, target, scale, class_weight, Plan(chunk, needs, numbers, formula, traced, shard))
     with torch.autocast(hidden.device.type, enabled=False):
         if not any(needs) and is_plain(hidden):
             losses = losses_and_gradients(*arguments)[0]

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from multiloss.interface import Options
 from torch import Tensor
 
-from multiloss_torch._rows import Options, wide
+from multiloss_torch._rows import wide
 
 
 class Shard(NamedTuple):

@@ -22,9 +22,8 @@ from multiloss_torch._watching import is_plain, wants_gradient
 class Split(NamedTuple):
     """One process's part of a linear layer."""
 
-    tensors: tuple[Tensor | None, ...]
-    """The given ones, as ordinary tensors of this process."""
-
+    weight: Tensor
+    bias: Tensor | None
     shard: Shard
     most: int
     """The most classes that a process has."""
@@ -35,8 +34,8 @@ def is_split(weight: Tensor) -> bool:
     return type(weight).__name__ == "DTensor"
 
 
-def split(weight: Tensor, bias: Tensor | None, others: tuple[Tensor | None, ...], group: Any) -> Split:
-    """Return the parts of this process of weight, bias, and of others, which are the same everywhere.
+def split(weight: Tensor, bias: Tensor | None, group: Any) -> Split:
+    """Return the parts of this process of weight and bias.
 
     Raises:
         ArgumentError: for tensors that are split in another way than the weight by its rows.
@@ -48,12 +47,7 @@ def split(weight: Tensor, bias: Tensor | None, others: tuple[Tensor | None, ...]
         _check_group(group)
         sizes = _gather(torch.tensor([len(weight)], device=weight.device), group).flatten().tolist()
         start, most, classes = sum(sizes[: dist.get_rank(group)]), max(sizes), sum(sizes)
-    tensors = (weight, bias, *(_whole(each) for each in others))
-    if not is_plain(*tensors):
-        raise NotSupportedError(
-            "Classes that are split over processes are known to eager calls and autograd alone, and this one is inside of "
-            "torch.compile, torch.func, forward-mode differentiation or a subclass of tensors. Expected none of them."
-        )
+    _require_plain(weight, bias)
 
     def add_up(x: Tensor) -> Tensor:
         total = x.to(wide(x.dtype)).clone()
@@ -61,7 +55,15 @@ def split(weight: Tensor, bias: Tensor | None, others: tuple[Tensor | None, ...]
         return total.to(x.dtype)
 
     shard = Shard(start, classes, dist.get_rank(group), lambda x: _gather(x, group), add_up)
-    return Split(tensors, shard, most)
+    return Split(weight, bias, shard, most)
+
+
+def _require_plain(*tensors: Tensor | None) -> None:
+    if not is_plain(*tensors):
+        raise NotSupportedError(
+            "Classes that are split over processes are known to eager calls and autograd alone, and this one is inside of "
+            "torch.compile, torch.func, forward-mode differentiation or a subclass of tensors. Expected none of them."
+        )
 
 
 def refuse_gradients(*tensors: Tensor | None) -> None:
@@ -111,17 +113,24 @@ def _from_distributed(weight: Any, bias: Any, group: Any) -> tuple[Any, int, int
     return mesh.get_group(axis), start, most, classes, weight.to_local(), part
 
 
-def _whole(x: Any) -> Tensor | None:
-    """Return a tensor that is the same in all processes as an ordinary one."""
-    if x is None or not is_split(x):
-        found: Tensor | None = x
-        return found
+def whole(x: Tensor) -> Tensor:
+    """Return a tensor that is the same in all processes as an ordinary one.
+
+    Raises:
+        ArgumentError: for one that is split.
+        NotSupportedError: as `split` does.
+    """
+    if not is_split(x):
+        _require_plain(x)
+        return x
     from torch.distributed.tensor import Replicate
 
-    if any(each != Replicate() for each in x.placements):
+    split: Any = x
+    if any(each != Replicate() for each in split.placements):
         raise ArgumentError(
-            f"A DTensor with placements {tuple(x.placements)} stands beside a split weight. Expected Replicate(): "
+            f"A DTensor with placements {tuple(split.placements)} stands beside a split weight. Expected Replicate(): "
             "redistribute it."
         )
-    whole: Tensor = x.to_local()
-    return whole
+    local: Tensor = split.to_local()
+    _require_plain(local)
+    return local

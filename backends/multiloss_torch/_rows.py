@@ -13,9 +13,9 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
 
 import torch
+from multiloss.interface import Options
 from torch import Tensor
 
 TILE = 1 << 20
@@ -23,14 +23,6 @@ TILE = 1 << 20
 
 
 HALVES = (torch.float16, torch.bfloat16)
-
-
-class Options(NamedTuple):
-    """What all rows share, but for the weights of the classes."""
-
-    label_smoothing: float = 0.0
-    z_loss: float = 0.0
-    softcap: float | None = None
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

@@ -11,9 +11,8 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from multiloss.interface import Options
 from torch import Tensor
-
-from multiloss_torch._rows import Options
 
 BLOCK = 4096
 """Logits that a program reads at a time."""

@@ -18,11 +18,10 @@ from typing import Any
 
 from multiloss._arguments import is_real
 from multiloss._boundary import normalize_axis
-from multiloss._crossentropy import HALVES
 from multiloss._errors import ArgumentError
 from multiloss._typing import PerClass, Tensor
 from multiloss.dispatch import K
-from multiloss.interface import EPSILON
+from multiloss.interface import EPSILON, HALVES
 from multiloss.losses._reduction import ALIKE, ByClass
 
 # ── Numbers, before a call ──────────────────────────────────────────────────────────────────────────────────────

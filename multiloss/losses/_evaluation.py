@@ -18,10 +18,9 @@ from multiloss._boundary import (
     normalize_axis,
     require_real,
 )
-from multiloss._crossentropy import HALVES
 from multiloss._typing import DType, Shape, Tensor
 from multiloss.dispatch import K
-from multiloss.interface import Backend
+from multiloss.interface import HALVES, Backend
 from multiloss.losses._classes import by_class
 from multiloss.losses._reduction import Selection, keep, partial, reduce, select
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from multiloss._boundary import align_labels, as_floats, as_labels, describe, require_real
-from multiloss._crossentropy import HALVES
 from multiloss._errors import ArgumentError, NamedInputError, ShapeError
 from multiloss._typing import DType, PerClass, Tensor, TensorLike
 from multiloss.dispatch import K
-from multiloss.interface import Backend
+from multiloss.interface import HALVES, Backend
 from multiloss.losses._base import LossFunctionWrapper
 from multiloss.losses._classes import as_vector, by_class
 from multiloss.losses._evaluation import check_classes, operate, wide_dtype
@@ -79,29 +78,8 @@ class _LinearSpec(LossSpec):
         if class_weight is not None:
             options["class_weight"] = as_vector(class_weight, classes, "class_weight", hidden)
         options.pop("ignore_class", None)
-        operation = functools.partial(operate, _operation, (y_true, hidden, weight, bias), options)
+        operation = functools.partial(operate, K.linear_crossentropy, (y_true, hidden, weight, bias), options)
         return Weighed(operation, selection, in_range, shape, wide_dtype(hidden), hidden)
-
-
-def _operation(
-    y_true: Tensor,
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    row_weight: Tensor,
-    total: bool,
-    *,
-    label_smoothing: float = 0.0,
-    class_weight: Tensor = None,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    memory_budget: int | None = None,
-    group: Any = None,
-) -> Tensor:
-    return K.linear_crossentropy(
-        *(y_true, hidden, weight, bias, row_weight, total),
-        *(label_smoothing, class_weight, z_loss, softcap, memory_budget, group),
-    )
 
 
 def _check_shapes(hidden: Tensor, weight: Tensor, bias: Tensor) -> None:
@@ -216,7 +194,7 @@ def linear_crossentropy(
     0.6931
     """
     del ignore_class  # acts at the boundary, before the formula
-    return _operation(
+    return K.linear_crossentropy(
         *(y_true, hidden, weight, bias, None, False),
         label_smoothing=label_smoothing,
         class_weight=None if class_weight is None else as_vector(class_weight, weight.shape[0], "class_weight", hidden),

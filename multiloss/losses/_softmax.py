@@ -66,5 +66,9 @@ def softmax_crossentropy(
     if class_weight is not None:
         class_weight = as_vector(class_weight, y_pred.shape[-1], "class_weight", y_pred)
     return K.softmax_crossentropy(
-        y_true, y_pred, row_weight, total, label_smoothing, class_weight, z_loss, softcap, overwrite_logits
+        *(y_true, y_pred, row_weight, total, overwrite_logits),
+        label_smoothing=label_smoothing,
+        class_weight=class_weight,
+        z_loss=z_loss,
+        softcap=softcap,
     )

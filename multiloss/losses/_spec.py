@@ -18,12 +18,11 @@ from multiloss._boundary import (
     require_real,
     settled,
 )
-from multiloss._crossentropy import HALVES
 from multiloss._errors import ArgumentError
 from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
-from multiloss.interface import Backend
+from multiloss.interface import HALVES, Backend
 from multiloss.losses._classes import standardize
 from multiloss.losses._evaluation import (
     check_classes,

@@ -448,6 +448,11 @@ def _over_classes() -> Iterator[OperationCase]:
             yield OperationCase(softmax, weighted, (target, beyond, some), _softmax_crossentropy, keywords)
             inputs = (classes, beyond, weight, bias, some)
             yield OperationCase(linear, weighted, inputs, _linear_crossentropy, keywords, smooth=(2, 3))
+    for total in (False, True):
+        name, unknown = f"no row counts {'total' if total else 'rows'}", np.full_like(SMOOTH, NAN)
+        yield OperationCase(softmax, name, (labels, unknown, 0.0), _softmax_crossentropy, {"total": total})
+        hidden = (labels % 3, unknown, weight, bias, 0.0)
+        yield OperationCase(linear, name, hidden, _linear_crossentropy, {"total": total}, smooth=(2, 3))
     far = np.array([[1e4, -1e4, 0.0], [-INF, 0.0, 1.0]])
     yield OperationCase(softmax, "edge values", (np.array([1, 2]), far), _softmax_crossentropy)
     cube = np.array([[0, 1, 2], [3, 0, 1]])

@@ -13,16 +13,51 @@ and `z_loss * lse^2` is added. A soft cap `c` takes `c * tanh(z / c)` for the lo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 from multiloss._errors import NotSupportedError
 from multiloss._typing import Tensor
 
 if TYPE_CHECKING:
-    from multiloss.interface import Backend
+    from multiloss.interface._backend import Backend
 
 HALVES = ("float16", "bfloat16")
 """The dtypes whose statistics are computed in float32."""
+
+
+class CrossentropyOptions(TypedDict, total=False):
+    """What enters the cross-entropy of a softmax besides labels and logits."""
+
+    label_smoothing: float
+    """From 0 to 1."""
+
+    class_weight: Tensor
+    """A weight for each class (V,), or None."""
+
+    z_loss: float
+    """What `lse^2` is multiplied by."""
+
+    softcap: float | None
+    """The bound of the logits, above 0."""
+
+
+class Options(NamedTuple):
+    """Those of the options that are numbers: hashable, for what is compiled or looked up."""
+
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+    softcap: float | None = None
+
+
+_PLAIN = Options()
+
+
+def split_options(options: CrossentropyOptions) -> tuple[Tensor, Options]:
+    """Return the weights of the classes, or None, and the numbers."""
+    if not options:  # a small call is over in a few microseconds
+        return None, _PLAIN
+    numbers: dict[str, Any] = {**options}
+    return numbers.pop("class_weight", None), Options(**numbers)
 
 
 def softmax_crossentropy(
@@ -31,10 +66,11 @@ def softmax_crossentropy(
     logits: Tensor,
     row_weight: Tensor,
     total: bool,
-    label_smoothing: float,
-    class_weight: Tensor,
-    z_loss: float,
-    softcap: float | None,
+    *,
+    label_smoothing: float = 0.0,
+    class_weight: Tensor = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
 ) -> Tensor:
     """See `Backend.softmax_crossentropy`."""
     sparse = target.ndim < logits.ndim
@@ -83,12 +119,9 @@ def linear_crossentropy(
     bias: Tensor,
     row_weight: Tensor,
     total: bool,
-    label_smoothing: float,
-    class_weight: Tensor,
-    z_loss: float,
-    softcap: float | None,
     memory_budget: int | None,
     group: object,
+    **options: Unpack[CrossentropyOptions],
 ) -> Tensor:
     """See `Backend.linear_crossentropy`."""
     if group is not None:
@@ -116,19 +149,17 @@ def linear_crossentropy(
         logits = logits if bias is None else logits + b.reshape(b.cast(bias, b.dtype(logits)), (1, -1))
         labels = target[here] if sparse else target[here, :]
         part = row_weight if one_for_all else row_weight[here]
-        parts.append(
-            softmax_crossentropy(b, labels, logits, part, False, label_smoothing, class_weight, z_loss, softcap)
-        )
+        parts.append(softmax_crossentropy(b, labels, logits, part, False, **options))
     values = b.reshape(parts[0] if len(parts) == 1 else b.concatenate(parts), lead)
     return b.sum(values) if total else values
 
 
 def weigh_rows(b: Backend, values: Tensor, row_weight: Tensor, total: bool) -> Tensor:
     """Return values times the weights of their rows, 0 where those are 0, or the sum."""
-    if row_weight is not None:
-        weighted = values * row_weight
-        numbers = isinstance(row_weight, (int, float))
-        values = weighted if numbers else b.where(row_weight != 0, weighted, 0.0)
+    if isinstance(row_weight, (int, float)):
+        values = values * row_weight if row_weight else b.zeros_like(values)
+    elif row_weight is not None:
+        values = b.where(row_weight != 0, values * row_weight, 0.0)
     return b.sum(values) if total else values
 
 
