@@ -1,0 +1,91 @@
+"""Sums, means and norms, and what is often summed, in forms that XLA turns into one pass over the memory of a CPU.
+
+XLA hands a sum to a library together with the elementwise operations before it, and then nothing that large is written:
+`huber` takes 4 ms instead of 50. Three things prevent that, and are avoided here (measured with jaxlib 0.10):
+
+* an operation after the sum, such as the division of a mean, which joins them and makes the whole slower. A
+  `reduce_precision` to the precision that the sum has anyway keeps it out, and changes no value;
+* operations that the library lacks, of which a clamp is one, and what `min(max(x, low), high)` becomes;
+* intermediate results that two sums share, which are written for both.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from multiloss._typing import Axis
+
+
+def _is_traced(x: jax.Array) -> bool:
+    """Whether there is something to compile: operations on arrays are compiled one by one."""
+    return isinstance(x, jax.core.Tracer) and x.dtype in (jnp.float32, jnp.float64)
+
+
+def completed(total: jax.Array) -> jax.Array:
+    """Return floats as they are, in an operation of their own."""
+    held = jnp.finfo(total.dtype)
+    return jax.lax.reduce_precision(total, held.nexp, held.nmant)
+
+
+def sum_of(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
+    """Return `sum(x)` over an axis or several."""
+    total = jnp.sum(x, axis, keepdims=keepdims)
+    return completed(total) if _is_traced(x) else total
+
+
+def mean_of(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
+    """Return `mean(x)` over an axis or several."""
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    count = math.prod(x.shape[each] for each in axes)
+    if not count or not _is_traced(x):
+        return jnp.mean(x, axis, keepdims=keepdims)
+    return sum_of(x, axis, keepdims) / count
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def clip(x: jax.Array, low: float | None, high: float | None) -> jax.Array:
+    """Return `min(max(x, low), high)`, by the maximum twice: of selects, too, the compiler makes slower loops.
+
+    The derivative of JAX's maximum at the bounds is a half, and the interface wants 1.
+    """
+    x = x if low is None else jnp.maximum(x, low)
+    return x if high is None else -jnp.maximum(-x, -high)
+
+
+@clip.defjvp
+def _clip_jvp(
+    low: float | None, high: float | None, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    (x,), (tangent,) = primals, tangents
+    if low is not None:
+        tangent = jnp.where(x < low, 0.0, tangent)
+    if high is not None:
+        tangent = jnp.where(x > high, 0.0, tangent)
+    return clip(x, low, high), tangent
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def unit_vectors(x: jax.Array, axis: Axis) -> jax.Array:
+    """Return `x` divided by its Euclidean norm over `axis`, as the interface describes it."""
+    largest, norm = _norm(x, axis)
+    return x / completed(largest) / norm  # another divisor than that of the squares: their quotient is not written
+
+
+@unit_vectors.defjvp
+def _unit_vectors_jvp(axis: Axis, primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    (x,), (tangent,) = primals, tangents
+    largest, norm = _norm(x, axis)
+    unit = unit_vectors(x, axis)
+    tangent = tangent / largest
+    return unit, (tangent - unit * sum_of(unit * tangent, axis, True)) / norm
+
+
+def _norm(x: jax.Array, axis: Axis) -> tuple[jax.Array, jax.Array]:
+    """Return the largest magnitude over `axis`, 1 if that is 0, and the norm divided by it, infinite if it is 0."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis, keepdims=True))
+    largest = jnp.where(largest == 0, 1.0, largest)
+    squared = sum_of(jnp.square(x / largest), axis, True)
+    return largest, jnp.sqrt(jnp.where(squared == 0, jnp.inf, squared))
