@@ -88,6 +88,9 @@ def tests(session: nox.Session, backend: str) -> None:
         session.run("python", "examples/train_torch.py", env=ENV)
     if backend != "numpy" and not session.posargs:
         session.run("python", "examples/language_model.py", "--backend", backend, "--steps", "5")
+    if backend == "torch" and not session.posargs and platform.system() == "Linux":
+        install(session, "triton")  # which builds of torch for CUDA bring along; the kernel runs in its interpreter
+        session.run("pytest", "tests/crossentropy/test_torch_triton.py", env=ENV | {"MULTILOSS_TEST_BACKENDS": backend})
 
 
 @nox.session

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from multiloss._errors import ArgumentError
 from multiloss.interface import Backend
 from tests.crossentropy.reference import reference
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.backends("torch")
 
 ALL = {"label_smoothing": 0.1, "z_loss": 0.01, "softcap": 8.0}

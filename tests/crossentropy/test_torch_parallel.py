@@ -8,12 +8,9 @@ import traceback
 from typing import Any
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-pytestmark = [
-    pytest.mark.backends("torch"),
-    pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this torch has no gloo"),
-]
+pytestmark = pytest.mark.backends("torch")
 
 PROCESSES, ROWS, CLASSES, HIDDEN = 2, 13, 29, 5
 OPTIONS: list[dict[str, Any]] = [{}, {"label_smoothing": 0.1, "z_loss": 0.01, "softcap": 8.0}]

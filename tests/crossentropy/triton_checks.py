@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from multiloss.interface import Backend
 from tests.crossentropy.reference import reference
 
-torch = pytest.importorskip("torch")
 pytestmark = [
     pytest.mark.backends("torch"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # of NumPy, which is the interpreter's hardware

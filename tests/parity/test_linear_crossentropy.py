@@ -54,7 +54,6 @@ def test_it_is_torchs_cross_entropy_of_a_linear_layer(
         agree(linear_crossentropy, "torch", one, leaf.grad.numpy(), quantity="gradient", **FLOAT64)
 
 
-@pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="Older versions of torch have no fused form.")
 def test_it_is_torchs_fused_form(backend: Backend) -> None:
     loss = LinearCrossentropy("mean_with_sample_weight", ignore_class=-100)
     value, _ = gradients_of(backend, loss, LABELS)
