@@ -16,6 +16,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from multiloss._typing import Axis
 
 
@@ -26,7 +27,7 @@ def _is_traced(x: jax.Array) -> bool:
 
 def completed(total: jax.Array) -> jax.Array:
     """Return floats as they are, in an operation of their own."""
-    held = jnp.finfo(total.dtype)
+    held = np.finfo(total.dtype)
     return jax.lax.reduce_precision(total, held.nexp, held.nmant)
 
 

@@ -18,12 +18,15 @@ def _are_binary(y_true: Tensor) -> Tensor:
 
 
 def _is_binary(y_true: Tensor, _: Tensor) -> Tensor:
-    return K.all((y_true == 0) | (y_true == 1), axis=-1)
+    # Nothing but 0 and 1 is the magnitude of its own sign. Constants to compare with are those of the formula, too, and
+    # where a compiler makes both one function, they are written out once for both.
+    return K.all(K.abs(K.sign(y_true)) == y_true, axis=-1)
 
 
 def _missed(y_true: Tensor, y_pred: Tensor, binary: Tensor) -> Tensor:
     """Return by how much each prediction misses the margin."""
-    signs = K.where(binary, 2.0 * y_true - 1.0, y_true)
+    shift = K.cast(binary, K.dtype(y_true))  # 0 or 1: labels are left alone, or turned into 2 * label - 1
+    signs = (1.0 + shift) * y_true - shift
     return K.maximum(1.0 - signs * y_pred, 0.0)
 
 
