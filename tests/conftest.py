@@ -15,6 +15,7 @@ A backend that is named and cannot be imported fails the run: nothing is ever sk
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import importlib.util
 import os
@@ -35,6 +36,11 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("MPLBACKEND", "agg")
 for variable in ("MULTILOSS_BACKEND", "MULTILOSS_DEVICE"):
     os.environ.pop(variable, None)
+
+if os.environ.get("MULTILOSS_QUICK_COMPILES") == "1":
+    from tests import quick_jax
+
+    quick_jax.apply()
 
 BUILTIN = ("numpy", "torch", "jax")
 
@@ -87,6 +93,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             name = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
             if name is not None and lacks(name, ability):
                 item.add_marker(pytest.mark.skip(reason=f"The backend {name} has no {ability}."))
+
+
+def pytest_collection_finish() -> None:
+    """Take the thousands of collected tests out of what the garbage collector walks through each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @functools.cache

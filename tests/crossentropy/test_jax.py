@@ -290,7 +290,8 @@ def test_hidden_states_of_half_precision_keep_small_gradients(backend, dtype):
 def test_classes_may_be_split_over_devices(backend):
     """JAX takes the number of devices when it starts: in a process of its own."""
     script = Path(__file__).with_name("jax_devices.py")
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    flags = [*os.environ.get("XLA_FLAGS", "").split(), "--xla_force_host_platform_device_count=8"]
+    environment = os.environ | {"XLA_FLAGS": " ".join(flags)}
     environment["PYTHONPATH"] = os.pathsep.join([str(script.parents[2]), *sys.path])
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
