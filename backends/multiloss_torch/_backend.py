@@ -17,7 +17,8 @@ from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions
 
-from multiloss_torch import _blocks, _crossentropy, _linear
+from multiloss_torch import _blocks, _compiled, _crossentropy, _linear
+from multiloss_torch._compiled import axes
 
 _DTYPES: dict[DType, torch.dtype] = {
     name: getattr(torch, name)
@@ -34,10 +35,6 @@ def _resolve_dtype(name: DType) -> torch.dtype:
     if found is None:
         raise DTypeError(f"torch has no dtype {name!r} that multiloss uses. Expected one of: {', '.join(_DTYPES)}.")
     return found
-
-
-def _axes(axis: Axis, rank: int) -> int | tuple[int, ...]:
-    return tuple(range(rank)) if axis is None else axis
 
 
 class TorchBackend(Backend):
@@ -111,7 +108,7 @@ class TorchBackend(Backend):
     exp = staticmethod(torch.exp)
     expm1 = staticmethod(torch.expm1)
     log = staticmethod(torch.log)
-    log1p = staticmethod(torch.log1p)
+    log1p = staticmethod(_compiled.log1p)
     tanh = staticmethod(torch.tanh)
     isnan = staticmethod(torch.isnan)
     isfinite = staticmethod(torch.isfinite)
@@ -166,16 +163,16 @@ class TorchBackend(Backend):
     mean: Any = staticmethod(torch.mean)
 
     def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return torch.amax(x, _axes(axis, x.ndim), keepdims)
+        return torch.amax(x, axes(axis, x.ndim), keepdims)
 
     def min(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return torch.amin(x, _axes(axis, x.ndim), keepdims)
+        return torch.amin(x, axes(axis, x.ndim), keepdims)
 
     def any(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return torch.any(x, _axes(axis, x.ndim), keepdims)
+        return torch.any(x, axes(axis, x.ndim), keepdims)
 
     def all(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return torch.all(x, _axes(axis, x.ndim), keepdims)
+        return _compiled.all_of(x, axis, keepdims)
 
     def argmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
         return torch.argmax(x, axis)
@@ -265,6 +262,8 @@ class TorchBackend(Backend):
             return -torch.sum(target * torch.log(self.normalized_probabilities(output, axis)), axis)
         q = output / torch.clamp_(torch.sum(output, axis, True), TINY)
         return torch.neg_(torch.sum(torch.log_(torch.clamp_(q, EPSILON, 1.0 - EPSILON)).mul_(target), axis))
+
+    l2_normalize: Any = staticmethod(_compiled.l2_normalize)
 
     def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
         # torch's derivative of a quotient divides twice where the textbook's squares, so no total is too small for it.
