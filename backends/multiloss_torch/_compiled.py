@@ -1,0 +1,44 @@
+"""Operations in forms that torch's compiler makes good loops of on a CPU. Measured with torch 2.13."""
+
+from __future__ import annotations
+
+import torch
+from multiloss._typing import Axis
+from torch import Tensor
+
+
+def axes(axis: Axis, rank: int) -> int | tuple[int, ...]:
+    """Return the axes that are meant: all of them by None."""
+    return tuple(range(rank)) if axis is None else axis
+
+
+def log1p(x: Tensor) -> Tensor:
+    """Return `log(1 + x)`, with its digits for small `x`.
+
+    In a compiled loop a logarithm takes 0.4 ns, and torch's log1p 0.5. What the sum loses to rounding is known exactly:
+    relative to the result it matters below 1 alone, and there the derivative of the logarithm is 1 closely enough.
+    """
+    if not (torch.compiler.is_compiling() and x.is_cpu):
+        return torch.log1p(x)
+    total = 1.0 + x
+    lost = (x - (total - 1.0)).detach()
+    return torch.log(total) + torch.where(x < 1.0, lost, 0.0)
+
+
+def all_of(x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    """Return whether all are True over an axis or several."""
+    if x.dtype == torch.bool and torch.compiler.is_compiling() and x.is_cpu:
+        missing = torch.logical_not(x).to(torch.float32)  # the compiler's own loop makes integers of each
+        return torch.sum(missing, axes(axis, x.ndim), keepdims) == 0
+    return torch.all(x, axes(axis, x.ndim), keepdims)
+
+
+def l2_normalize(x: Tensor, axis: Axis = -1) -> Tensor:
+    """Return `x` divided by its Euclidean norm, as the interface describes it, with products for quotients.
+
+    The factor of a row may be rounded as it likes: what is divided by has it, too.
+    """
+    largest = torch.amax(torch.abs(x), axes(axis, x.ndim), True).detach()
+    x = x * torch.reciprocal(torch.clamp(largest, torch.finfo(x.dtype).tiny))
+    squared = torch.sum(torch.square(x), axes(axis, x.ndim), True)
+    return x * torch.rsqrt(torch.where(squared == 0, torch.inf, squared))
