@@ -22,6 +22,9 @@ TILE = 1 << 20
 """Logits in a tile: enough for torch to use its threads, few enough for the cache."""
 
 
+_BLOCK = 512
+"""Columns of which torch finds the largest and the sum in vectors."""
+
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -144,21 +147,24 @@ class _Classes(_Tiles):
         """Return the losses (rows, 1) of a tile."""
         z, p = self.open(logits, out)
         y = target.unsqueeze(1)
-        largest = z.amax(1, True)
         chosen = z.gather(1, y)
+        # Only where the label's probability underflows are the logits needed again, and they may be gone by then.
+        again = self.smoothing or self.z_loss or p.data_ptr() == z.data_ptr()
+        largest = z.amax(1, True) if again else None
         distance = None
-        if self.smoothing:
+        if self.smoothing and largest is not None:
             torch.sub(z, largest, out=p)
             distance = self.sum_distances(p)
             torch.softmax(p, 1, out=p)
         else:
             torch.softmax(z, 1, out=p)
         p_y = p.gather(1, y)
-        top = p.amax(1, True)
+        if largest is None and not bool(p_y.amin() > torch.finfo(p.dtype).tiny):  # nor is nan
+            largest = z.amax(1, True)
+        top = p_y if largest is None else p.amax(1, True)
         p.scatter_(1, y, 0.0)
-        confident = p_y > 0.5
-        log_total = torch.where(confident, -torch.log1p(-p.sum(1, True)), -torch.log(top))
-        losses = largest.sub(chosen).add_(log_total)
+        log_total = torch.where(p_y > 0.5, -torch.log1p(-p.sum(1, True)), -torch.log(top))
+        losses = log_total if largest is None else largest.sub(chosen).add_(log_total)
         own: Tensor | float = 1.0 - self.smoothing
         if self.w is not None:
             own = self.w[y] * own
@@ -169,7 +175,7 @@ class _Classes(_Tiles):
         if distance is not None:
             values = values + (log_total * self.w_total + distance).mul_(self.spread)
             slope = slope + self.spread * self.w_total
-        if self.z_loss:
+        if self.z_loss and largest is not None:
             lse = largest + log_total
             values = values + self.z_loss * lse.square()
             slope = slope + 2.0 * self.z_loss * lse
@@ -235,12 +241,9 @@ class _Shares(_Tiles):
             distance = torch.where(t == 0, 0.0, product).sum(1, True).neg_()
         total = t.sum(1, True)
         torch.softmax(p, 1, out=p)
-        top = p.amax(1, True)
-        log_total = -torch.log(top)
+        best, top, others = _largest(p)
         confident = top > 0.5
-        if bool(confident.any()):
-            others = torch.threshold_(torch.neg(p, out=product), -0.5, 0.0)
-            log_total = torch.where(confident, -torch.log1p(others.sum(1, True)), log_total)
+        log_total = torch.where(confident, -torch.log1p(-others), -torch.log(top))
         values = self.share(log_total, total).add_(distance)
         slope = total
         if self.z_loss:
@@ -248,14 +251,43 @@ class _Shares(_Tiles):
             values += self.z_loss * lse.square()
             slope = slope + 2.0 * self.z_loss * lse
         if out is not None:
-            sure = confident.squeeze(1).nonzero().squeeze(1)
-            best = p[sure].argmax(1) if len(sure) else sure
+            at_best = torch.expm1(-log_total).mul_(total) + (slope - total) * top + (total - t.gather(1, best))
             p.mul_(slope).sub_(t)
-            if len(sure):
-                minus_one = torch.expm1(-log_total).mul_(total) + (slope - total) * top
-                p[sure, best] = minus_one[sure, 0] + (total[sure, 0] - t[sure, best])
+            p.scatter_(1, best, torch.where(confident, at_best, p.gather(1, best)))
             self.close(z, p, scale, out)
         return values
+
+
+def _largest(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where the largest of each row is, the largest, and the sum of the others, however small: (rows, 1).
+
+    Blocks of columns have their largest and their sum, and what is asked of single columns is asked of one block: torch's
+    argmax takes ten times as long as its amax.
+    """
+    columns = p.shape[1]
+    width, whole = _blocks_of(columns)
+    blocks = p[:, :whole].view(len(p), -1, width)
+    tops, sums = blocks.amax(2), blocks.sum(2)
+    if whole < columns:
+        rest = p[:, whole:]
+        tops, sums = torch.cat([tops, rest.amax(1, True)], 1), torch.cat([sums, rest.sum(1, True)], 1)
+    block = tops.argmax(1, True)
+    start = block * width
+    place = torch.clamp(start, max=columns - width) + torch.arange(width)
+    near = p.gather(1, place)
+    if whole < columns:
+        near.masked_fill_(place < start, 0.0)  # columns of the block before the last one
+    within = near.argmax(1, True)
+    others = sums.scatter_(1, block, 0.0).sum(1, True) + near.scatter_(1, within, 0.0).sum(1, True)
+    return place.gather(1, within), tops.gather(1, block), others
+
+
+@cache
+def _blocks_of(columns: int) -> tuple[int, int]:
+    """Return how wide blocks of columns are, and how many columns they fill: all, if any width does that."""
+    widths = range(min(_BLOCK, columns), _BLOCK // 2, -1)
+    width = next((each for each in widths if columns % each == 0), min(_BLOCK, columns))
+    return width, columns - columns % width
 
 
 def normalized(scale: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
