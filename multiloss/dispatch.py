@@ -75,7 +75,8 @@ def _dispatcher() -> Backend:
         for name, operation in vars(each).items()
         if isinstance(operation, FunctionType)
         and not name.startswith("_")
-        and name not in ("value_and_grad", "grad_and_hessian_products", "jit", "run", "run_rows", "takes_rows")
+        and name
+        not in ("value_and_grad", "grad_and_hessian_products", "jit", "run", "run_rows", "takes_rows", "host_views")
     }
     members: dict[str, Any] = {}
     exec("".join(_source(name, operation) for name, operation in operations.items()), globals(), members)

@@ -415,6 +415,15 @@ class NumpyBackend(Backend):
             return self.run(fn, *tensors, **static)
         return _blocks.in_blocks(lambda *rows: (fn(*rows, **static),), tensors)[0]
 
+    def host_views(self, tensors: Sequence[Tensor], likes: Sequence[Tensor], /) -> Sequence[Any] | None:
+        for x, like in zip(tensors, likes, strict=True):
+            kind = x.__class__
+            if kind is not np.ndarray and not issubclass(kind, np.generic):
+                return None
+            if x.dtype != like.dtype or x.shape != like.shape:
+                return None
+        return tensors
+
     def takes_rows(self, y_pred: Tensor, /) -> bool:
         size: int = y_pred.size
         return size >= _blocks.LARGE

@@ -75,8 +75,7 @@ class TorchBackend(Backend):
         return torch.as_tensor(x, dtype=wanted, device=place)
 
     def to_numpy(self, x: Tensor, /) -> Any:
-        x = x.detach().cpu().resolve_neg().resolve_conj()
-        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+        return (x.float() if x.dtype is torch.bfloat16 else x).numpy(force=True)
 
     def dtype(self, x: Tensor, /) -> DType:
         return _NAMES.get(x.dtype) or str(x.dtype).removeprefix("torch.")
@@ -194,8 +193,10 @@ class TorchBackend(Backend):
 
     def take_along_axis(self, x: Tensor, indices: Tensor, /, axis: int = -1) -> Tensor:
         indices = indices.long()
-        if torch.compiler.is_compiling() and _fit(x.shape, indices.shape, axis):
-            return torch.gather(x, axis, indices)  # take_along_dim would be compiled for each size of a batch
+        if _fit(x.shape, indices.shape, axis):
+            return torch.gather(
+                x, axis, indices
+            )  # take_along_dim takes longer, and is compiled for each size of a batch
         return torch.take_along_dim(x, indices, axis)
 
     def searchsorted(self, sorted_values: Tensor, values: Tensor, /, side: str = "left") -> Tensor:
@@ -204,6 +205,11 @@ class TorchBackend(Backend):
     def segment_sum(self, x: Tensor, segments: Tensor, /, num_segments: int) -> Tensor:
         x = x.long() if x.dtype == torch.bool else x
         return torch.zeros(num_segments, dtype=x.dtype, device=x.device).index_add(0, segments.long(), x)
+
+    def bincount(self, x: Tensor, /, num_bins: int) -> Tensor:
+        if x.is_cpu and type(x) is torch.Tensor and self.has_values(x):  # elsewhere torch would wait for the device
+            return torch.bincount(x, minlength=num_bins)
+        return super().bincount(x, num_bins)
 
     # ── Shape ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -362,6 +368,18 @@ class TorchBackend(Backend):
         ):
             return fn(*tensors, **static)
         return _blocks.in_blocks(fn, tensors, static)
+
+    def host_views(self, tensors: Sequence[Tensor], likes: Sequence[Tensor], /) -> Sequence[Any] | None:
+        if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+            return None
+        views: list[Any] = []
+        for x, like in zip(tensors, likes, strict=True):
+            if type(x) is not torch.Tensor or x.dtype is not like.dtype or x.shape != like.shape:
+                return None
+            if not x.is_cpu or x.dtype is torch.bfloat16 or x.layout is not torch.strided:  # NumPy knows neither
+                return None
+            views.append(x.numpy(force=True))
+        return views
 
     def takes_rows(self, y_pred: Tensor, /) -> bool:
         return y_pred.numel() >= _blocks.LARGE and y_pred.is_cpu and not torch.compiler.is_compiling()

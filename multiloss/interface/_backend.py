@@ -251,6 +251,14 @@ class Backend(Derived):
         """
         return self.run(fn, *tensors, **static)
 
+    def host_views(self, tensors: Sequence[Tensor], likes: Sequence[Tensor], /) -> Sequence[Any] | None:
+        """Return tensors as NumPy arrays that share their memory, to copy them at once; asked in every update of a metric.
+
+        None if one of them is not of the type, shape and dtype of that in `likes`, if it is elsewhere than in the memory of
+        the host, or if somebody traces what is done with it.
+        """
+        return None
+
     def takes_rows(self, y_pred: Tensor, /) -> bool:
         """Whether predictions are so large that `run_rows` may take them some rows at a time; asked in every call."""
         return False

@@ -33,6 +33,13 @@ def _as_values(hits: Tensor, like: Tensor) -> Tensor:
     return K.cast(hits, "float64" if K.dtype(like) == "float64" else "float32")
 
 
+def _highest(y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the class with the highest score of each row, and whether it is known: a nan passes for the highest."""
+    best = K.argmax(y_pred, -1)
+    highest = K.take_along_axis(y_pred, K.expand_dims(best, -1), -1)
+    return best, ~K.isnan(K.squeeze(highest, -1))
+
+
 def _has_nan(y_pred: Tensor) -> Tensor:
     return K.isnan(K.max(y_pred, -1))  # the largest of a row is nan if any entry is
 
@@ -100,7 +107,8 @@ def categorical_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
     >>> categorical_accuracy([[0, 0, 1], [0, 1, 0]], [[0.1, 0.9, 0.8], [0.05, 0.95, 0.0]]).tolist()
     [0.0, 1.0]
     """
-    return _as_values((K.argmax(y_true, -1) == K.argmax(y_pred, -1)) & ~_has_nan(y_pred), y_pred)
+    best, known = _highest(y_pred)
+    return _as_values((K.argmax(y_true, -1) == best) & known, y_pred)
 
 
 @loss(y_true="class index", y_pred="distribution or logits", event="joint")
@@ -117,7 +125,8 @@ def sparse_categorical_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
     >>> sparse_categorical_accuracy([2, 1], [[0.1, 0.6, 0.3], [0.05, 0.95, 0.0]]).tolist()
     [0.0, 1.0]
     """
-    return _as_values((K.cast(y_true, "int64") == K.argmax(y_pred, -1)) & ~_has_nan(y_pred), y_pred)
+    best, known = _highest(y_pred)
+    return _as_values((K.cast(y_true, K.dtype(best)) == best) & known, y_pred)
 
 
 def _among_highest(labels: Tensor, y_pred: Tensor, k: int) -> Tensor:

@@ -10,7 +10,7 @@ from multiloss._errors import ArgumentError, ShapeError, unknown_name
 from multiloss._tree import leaves
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
-from multiloss.interface import EPSILON
+from multiloss.interface import EPSILON, Backend
 from multiloss.metrics._arguments import flag, numbers, whole, whole_or_none
 from multiloss.metrics._base import Metric
 from multiloss.metrics._buckets import (
@@ -18,6 +18,7 @@ from multiloss.metrics._buckets import (
     Reading,
     add_to_buckets,
     binary_checked,
+    binary_queue,
     check_columns,
     confusion,
     init_buckets,
@@ -25,6 +26,7 @@ from multiloss.metrics._buckets import (
 )
 from multiloss.metrics._scores import ScoreState, read_scores
 from multiloss.metrics._sums import as_result, beside, run, sum_dtype, zeros
+from multiloss.metrics._waiting import Queue
 
 __all__ = ["AUC"]
 
@@ -169,6 +171,17 @@ class AUC(Metric):
             by_column=self.multi_label,
         )
         return ScoreState(*((*before, new) for before, new in zip(state, kept, strict=True)))
+
+    def _queue_like(self, backend: Backend, batch: list[Tensor]) -> Queue | None:
+        if self._inner is None or type(self).update is not AUC.update:  # the exact area keeps batches apart anyway
+            return None
+        return binary_queue(backend, batch, self._reading, rank=2 if self.multi_label else 1)
+
+    def _take_in(self, state: BucketState, backend: Backend, batch: list[Tensor]) -> BucketState:
+        updated: BucketState = backend.run(
+            add_to_buckets, *state, *batch, None, None, checked=True, reading=self._reading
+        )
+        return updated
 
     def _check_shape(self, state: BucketState | ScoreState, shape: tuple[int, ...]) -> None:
         if self.multi_label:

@@ -25,7 +25,9 @@ from multiloss._names import dtype_name, snake_case
 from multiloss._registry import backend_of, owner_of
 from multiloss._tree import leaves, unflatten
 from multiloss._typing import DType, Shape, Tensor, TensorLike
+from multiloss.interface import Backend
 from multiloss.metrics._variables import Declaration, Variable, at_boundary, declaration, initial, merged, plain
+from multiloss.metrics._waiting import MISSES, Queue
 
 MetricT = TypeVar("MetricT", bound="Metric")
 
@@ -64,9 +66,12 @@ class Metric:
 
     name: str | None = None
     dtype: DType | None = None
-    state: Any = None
-    """What has been accumulated, to save, move or merge; None before the first batch."""
-
+    _state: Any = None
+    """What has been accumulated, without the batches that wait."""
+    _queue: Queue | None = None
+    """Where small batches wait until they are taken in together; None until there was one that may."""
+    _waiting: int = 0
+    """How many do."""
     _lent: bool = False
     """Whether the state is that of a pure function for the time of a call; then it may be traced."""
     _declared: tuple[Declaration, ...] = ()
@@ -120,6 +125,18 @@ class Metric:
 
     # ── The stateful shell ──────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def state(self) -> Any:
+        """What has been accumulated, to save, move or merge; None before the first batch."""
+        return self._state if not self._waiting else self._with_waiting()
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        object.__setattr__(self, "_state", state)
+        if self._queue is not None:
+            object.__setattr__(self, "_waiting", 0)
+            object.__setattr__(self, "_queue", None)
+
     def update_state(self, *args: Any, **kwargs: Any) -> None:
         """Take in one more batch; the arguments are those of `update`.
 
@@ -130,18 +147,74 @@ class Metric:
             NotSupportedError: inside a function that is traced, such as `jax.jit`'s or `torch.func.vmap`'s, after which
                 nothing is left of the state: use `init`, `update` and `compute` there.
         """
+        if self._queue is not None and not kwargs and self._wait(args):
+            return
         count = len(args)
-        arrived = self._arrive([*args, *kwargs.values()])
+        backend, arrived = self._arrive([*args, *kwargs.values()])
         given = dict(zip(kwargs, arrived[count:], strict=True))
-        state = self.init(self._reference(arrived[:count], given)) if self.state is None else self.state
-        self.state = self._to_keep(self.update(state, *arrived[:count], **given))
+        state = self.state
+        state = self.init(self._reference(arrived[:count], given)) if state is None else state
+        object.__setattr__(self, "_state", self._to_keep(self.update(state, *arrived[:count], **given)))
+        if not kwargs and not self._lent:
+            self._expect(backend, args, arrived)
+
+    def _wait(self, args: tuple[Any, ...]) -> bool:
+        """Let a batch wait if it may, and tell whether it does."""
+        queue, waiting = self._queue, self._waiting
+        assert queue is not None
+        if not queue.put(waiting, args):
+            return False
+        object.__setattr__(self, "_waiting", waiting + 1)
+        if waiting + 1 == queue.length:
+            self._with_waiting()
+        return True
+
+    def _expect(self, backend: Backend, args: tuple[Any, ...], arrived: list[Tensor]) -> None:
+        """After a batch that could not wait: make room where others like it may, unless those before it come again."""
+        if self._queue is not None:
+            self._queue.misses += 1
+            if self._queue.misses < MISSES:
+                return
+        queue = None
+        if backend.host_views(arrived, arrived) is not None and list(map(type, args)) == list(map(type, arrived)):
+            queue = self._queue_like(backend, arrived)
+        if queue is not self._queue:
+            object.__setattr__(self, "_queue", queue)
+
+    def _with_waiting(self) -> Any:
+        """Return the state of all batches, and hold it unless it would end with a trace that somebody asks in."""
+        queue = self._queue
+        assert queue is not None
+        state = self._take_in(self._state, queue.backend, queue.joined(self._waiting))
+        if not any(queue.backend.ends_with_trace(leaf) for leaf in leaves(state)):
+            object.__setattr__(self, "_state", state)
+            object.__setattr__(self, "_waiting", 0)
+        return state
+
+    def _queue_like(self, backend: Backend, batch: list[Tensor]) -> Queue | None:
+        """Return what further batches like this one may wait in, if they may."""
+        return None
+
+    def _take_in(self, state: Any, backend: Backend, batch: list[Tensor]) -> Any:
+        """Return the state after batches that waited, as one."""
+        return self.update(state, *batch)
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if self._queue is not None and key != "state":  # a parameter, which batches before it have not to do with
+            self.state = self.state
+        object.__setattr__(self, key, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_state": self.state, "_waiting": 0, "_queue": None}
 
     def _to_keep(self, state: Any) -> Any:
         """Return a state that is going to be held; it must not end with the trace that it was made in."""
         if self._lent:
             return state
+        owner = None
         for leaf in leaves(state):
-            if not owner_of(leaf).ends_with_trace(leaf):
+            owner = owner or owner_of(leaf)
+            if not owner.ends_with_trace(leaf):
                 continue
             raise NotSupportedError(
                 f"{type(self).__name__} {self.name!r} was updated inside a function that is traced (jax.jit, jax.vmap, "
@@ -151,8 +224,8 @@ class Metric:
             )
         return state
 
-    def _arrive(self, args: list[TensorLike]) -> list[Tensor]:
-        """Return the arguments as tensors of the framework that holds the state, without gradients."""
+    def _arrive(self, args: list[TensorLike]) -> tuple[Backend, list[Tensor]]:
+        """Return the framework that holds the state, and the arguments as its tensors, without gradients."""
         held = leaves(self.state)[:1]
         try:
             backend, arrived = arrive(*held, *args)
@@ -163,7 +236,7 @@ class Metric:
                 f"{type(self).__name__} {self.name!r} has accumulated {owner_of(*held).name} batches, and this one "
                 f"belongs to {backend.name}. Call reset_state() between them, or keep one metric for each framework."
             )
-        return [
+        return backend, [
             x if x is None or not backend.is_floating(x) else backend.stop_gradient(x) for x in arrived[len(held) :]
         ]
 

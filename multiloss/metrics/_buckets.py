@@ -17,6 +17,7 @@ from multiloss.dispatch import K
 from multiloss.interface import Backend
 from multiloss.losses._reduction import Selection, select
 from multiloss.metrics._sums import COUNT, add, add_pairs, beside, sum_dtype, zeros
+from multiloss.metrics._waiting import Check, Queue, are_binary, are_probabilities, queue_like, side_by_side
 
 _NAN = float("nan")
 _INF = float("inf")
@@ -125,6 +126,10 @@ def binary_checked(backend: Backend, batch: list[Tensor], reading: Reading) -> b
     if not all(each is None or backend.has_values(each) for each in batch):
         return False
     y_true, y_pred, weights, mask = (None if each is None else backend.to_numpy(each) for each in batch)
+    if (
+        weights is None and mask is None and _usual(reading)(y_true, y_pred)
+    ):  # most batches; the shapes are looked at later
+        return True
     labels, scores, rows, _ = read_binary(y_true, y_pred, weights, mask, "float64", reading)
     bad_labels, bad_scores = unusable(labels, scores, rows, reading)
     if bad_labels.any():
@@ -140,6 +145,21 @@ def binary_checked(backend: Backend, batch: list[Tensor], reading: Reading) -> b
             expected = "logits." if reading.from_logits else "scores that can be compared."
         raise ArgumentError(f"y_pred{_index(at, reading.class_id)} is {scores[at]}. Expected {expected}")
     return True
+
+
+def binary_queue(backend: Backend, batch: list[Tensor], reading: Reading, rank: int = 1) -> Queue | None:
+    """Return what batches of labels and scores like this one may wait in, if they may."""
+    if len(batch) != 2 or batch[1].dtype not in backend.full_precision:
+        return None
+    by_column = reading.class_id is not None or reading.top_k is not None or reading.label_weights is not None
+    if not side_by_side(batch[0], batch[1], max(rank, 2 if by_column else 1)):
+        return None
+    return queue_like(backend, batch, _usual(reading))
+
+
+def _usual(reading: Reading) -> Check:
+    """Return what tells of most batches that labels and scores can be taken in."""
+    return are_probabilities if reading.probabilities and not reading.from_logits else are_binary
 
 
 def _first(bad: Any) -> tuple[int, ...]:
@@ -189,10 +209,13 @@ def add_to_buckets(*tensors: Tensor, checked: bool, reading: Reading) -> BucketS
 
     positives, negatives, *pairs = state[1:]
     if weights is None:
-        present = K.ones_like(positive, "bool") if counted is None else K.reshape(counted, (-1,))
-        count = K.dtype(positives)
-        positives = positives + K.cast(histogram(K.cast(positive & present, count)), count)
-        negatives = negatives + K.cast(histogram(K.cast(~positive & present, count)), count)
+        # Positives, negatives and what does not count in one go, one behind the other.
+        kind = bucket + size * (1 - K.cast(positive, K.dtype(bucket)))
+        if counted is not None:
+            kind = K.where(K.reshape(counted, (-1,)), kind, 2 * size)
+        counts = K.cast(K.bincount(kind, 2 * size + 1), K.dtype(positives))
+        positives = positives + K.reshape(counts[:size], shape)
+        negatives = negatives + K.reshape(counts[size : 2 * size], shape)
     else:
         weights = K.reshape(weights, (-1,))
         pairs[:2] = add(pairs[0], pairs[1], histogram(K.where(positive, weights, 0.0)))

@@ -10,6 +10,7 @@ from multiloss._boundary import arrive
 from multiloss._errors import ArgumentError
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
+from multiloss.interface import Backend
 from multiloss.metrics._arguments import whole_or_none
 from multiloss.metrics._base import Metric
 from multiloss.metrics._buckets import (
@@ -18,11 +19,13 @@ from multiloss.metrics._buckets import (
     Reading,
     add_to_buckets,
     binary_checked,
+    binary_queue,
     confusion,
     init_buckets,
     merge_buckets,
 )
 from multiloss.metrics._sums import as_result, run
+from multiloss.metrics._waiting import Queue
 
 __all__ = ["FalseNegatives", "FalsePositives", "Precision", "Recall", "TrueNegatives", "TruePositives"]
 
@@ -60,6 +63,15 @@ class Thresholded(Metric):
         backend, tensors = arrive(*state, y_true, y_pred, sample_weight, mask)
         checked = binary_checked(backend, tensors[len(state) :], self._reading)
         updated: BucketState = backend.run(add_to_buckets, *tensors, checked=checked, reading=self._reading)
+        return updated
+
+    def _queue_like(self, backend: Backend, batch: list[Tensor]) -> Queue | None:
+        return binary_queue(backend, batch, self._reading) if type(self).update is Thresholded.update else None
+
+    def _take_in(self, state: BucketState, backend: Backend, batch: list[Tensor]) -> BucketState:
+        updated: BucketState = backend.run(
+            add_to_buckets, *state, *batch, None, None, checked=True, reading=self._reading
+        )
         return updated
 
     def merge(self, a: BucketState, b: BucketState, /) -> BucketState:

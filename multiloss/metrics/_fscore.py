@@ -9,10 +9,12 @@ from multiloss._boundary import arrive
 from multiloss._errors import ArgumentError, ShapeError, unknown_name
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
+from multiloss.interface import Backend
 from multiloss.metrics._base import Metric
-from multiloss.metrics._buckets import Reading, binary_checked, read_binary, unusable
+from multiloss.metrics._buckets import Reading, binary_checked, binary_queue, read_binary, unusable
 from multiloss.metrics._sums import as_result, run
 from multiloss.metrics._tally import TallyState, init_tally, merge_tallies, tally, totals
+from multiloss.metrics._waiting import Queue
 
 __all__ = ["F1Score", "FBetaScore"]
 
@@ -108,6 +110,18 @@ class FBetaScore(Metric):
         )
         return updated
 
+    def _queue_like(self, backend: Backend, batch: list[Tensor]) -> Queue | None:
+        if type(self).update is not FBetaScore.update:
+            return None
+        return binary_queue(backend, batch, Reading(probabilities=self.threshold is not None), rank=2)
+
+    def _take_in(self, state: TallyState, backend: Backend, batch: list[Tensor]) -> TallyState:
+        reading = Reading(probabilities=self.threshold is not None)
+        updated: TallyState = backend.run(
+            _add_predictions, *state, *batch, None, None, checked=True, reading=reading, threshold=self.threshold
+        )
+        return updated
+
     def merge(self, a: TallyState, b: TallyState, /) -> TallyState:
         if not a.count.shape[-1] or not b.count.shape[-1]:
             return a if a.count.shape[-1] else b
@@ -161,6 +175,8 @@ def _add_predictions(*tensors: Tensor, checked: bool, reading: Reading, threshol
         bad_labels, bad_scores = unusable(labels, scores, rows, reading)
         poison = K.where(K.any(bad_labels | bad_scores), float("nan"), K.zeros_like(state.weight))
     classes = scores.shape[-1]
+    if threshold is None and selection.weights is None and selection.counted is None:
+        return tally(state, _hits_of_highest(labels, scores), poison=poison)
     if threshold is not None:
         predicted = scores > threshold
     else:
@@ -175,6 +191,34 @@ def _add_predictions(*tensors: Tensor, checked: bool, reading: Reading, threshol
     if selection.counted is not None:
         hits = hits & K.reshape(selection.counted, (1, -1, classes))
     return tally(state, K.sum(hits, 1), poison=poison)
+
+
+def _hits_of_highest(labels: Tensor, scores: Tensor) -> Tensor:
+    """Return how many true positives, false positives and false negatives each class has, if the highest scores predict."""
+    classes = scores.shape[-1]
+    labels, scores = K.reshape(labels, (-1, classes)), K.reshape(scores, (-1, classes))
+    best = K.argmax(scores, -1)
+    at = K.expand_dims(best, -1)
+    highest = K.squeeze(K.take_along_axis(scores, at, -1), -1)
+    # A row whose highest score is 0 has no others but 0 if they add up to 0.
+    predicts = (highest != 0) | (K.sum(scores, -1) != 0)
+    hit = predicts & (K.squeeze(K.take_along_axis(labels, at, -1), -1) > 0)
+    # Hits, other predictions and rows without one in one go, one behind the other.
+    other = best + classes * (2 - K.cast(predicts, K.dtype(best)))
+    counts = K.reshape(K.bincount(K.where(hit, best, other), 3 * classes), (3, classes))
+    tp, fp = counts[0, :], counts[1, :]
+    return K.stack([tp, fp, _count(labels, K.dtype(counts)) - tp])
+
+
+EXACT = 1 << 24
+"""Up to where float32 counts."""
+
+
+def _count(labels: Tensor, dtype: DType) -> Tensor:
+    """Return how many labels above 0 each column has."""
+    if labels.shape[0] < EXACT and K.is_floating(labels):  # booleans are added up more slowly
+        return K.cast(K.sum(K.maximum(labels, 0.0), 0), dtype)
+    return K.cast(K.sum(labels > 0, 0), dtype)
 
 
 def _score(*tensors: Tensor, average: str | None, beta: float, dtype: DType | None) -> Tensor:

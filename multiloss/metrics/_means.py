@@ -9,13 +9,18 @@ from multiloss._boundary import arrive, require_real
 from multiloss._errors import ArgumentError
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
+from multiloss.interface import Backend
 from multiloss.losses._base import Loss, LossFunctionWrapper
 from multiloss.losses._reduction import Selection, select
 from multiloss.losses._spec import LossSpec, spec_of
 from multiloss.metrics._base import Metric
 from multiloss.metrics._sums import COUNT, add, add_pairs, as_result, beside, run, sum_dtype, zeros
+from multiloss.metrics._waiting import Queue, are_classes, are_not_negative, queue_like, side_by_side
 
 __all__ = ["Mean", "MeanMetricWrapper", "Sum"]
+
+
+Settled = tuple[LossSpec | None, list[TensorLike], Mapping[str, Any]]
 
 
 class MeanState(NamedTuple):
@@ -37,12 +42,13 @@ class SumState(NamedTuple):
     total_low: Tensor
 
 
-def add_values(state: MeanState, values: Tensor, selection: Selection) -> MeanState:
-    """Return `state` with the selected values added."""
+def add_values(state: MeanState, values: Tensor, selection: Selection, wide: bool = False) -> MeanState:
+    """Return `state` with the selected values added; `wide` adds them up in float64, as if they came one by one."""
     total, total_low, count, weight, weight_low = state
     dtype = K.dtype(total)
     weighted = values if selection.weights is None else values * selection.weights
-    total, total_low = add(total, total_low, K.cast(K.sum(weighted), dtype))
+    added = K.sum(K.cast(weighted, "float64")) if wide else K.cast(K.sum(weighted), dtype)
+    total, total_low = add(total, total_low, added)
     weights = selection.weights if selection.divisor is None else selection.divisor
     if weights is not None:
         weight, weight_low = add(weight, weight_low, K.cast(K.sum(weights), dtype))
@@ -66,15 +72,17 @@ def _select_values(values: Tensor, sample_weight: Tensor, mask: Tensor, dtype: s
 # What backends run: pure, traced, and alive as long as the process.
 
 
-def _add_to_mean(*tensors: Tensor) -> MeanState:
+def _add_to_mean(*tensors: Tensor, wide: bool = False) -> MeanState:
     *state, values, sample_weight, mask = tensors
-    return add_values(MeanState(*state), *_select_values(values, sample_weight, mask, K.dtype(state[0])))
+    return add_values(MeanState(*state), *_select_values(values, sample_weight, mask, K.dtype(state[0])), wide)
 
 
-def _add_to_sum(total: Tensor, low: Tensor, values: Tensor, sample_weight: Tensor, mask: Tensor) -> SumState:
+def _add_to_sum(
+    total: Tensor, low: Tensor, values: Tensor, sample_weight: Tensor, mask: Tensor, *, wide: bool = False
+) -> SumState:
     values, selection = _select_values(values, sample_weight, mask, K.dtype(total))
     weighted = values if selection.weights is None else values * selection.weights
-    return SumState(*add(total, low, K.sum(weighted)))
+    return SumState(*add(total, low, K.sum(K.cast(weighted, "float64") if wide else weighted)))
 
 
 def _add_samples(
@@ -83,10 +91,11 @@ def _add_samples(
     checked: bool,
     dtype: DType | None,
     parameters: tuple[tuple[str, Any], ...],
+    wide: bool = False,
 ) -> MeanState:
     state, batch, operands = tensors[:5], tensors[5:9], tensors[9:]
     given = spec.join(operands, dict(parameters))
-    return add_values(MeanState(*state), *spec.selected(*batch, checked=checked, dtype=dtype, **given))
+    return add_values(MeanState(*state), *spec.selected(*batch, checked=checked, dtype=dtype, **given), wide)
 
 
 def _add_selected(*tensors: Tensor) -> MeanState:
@@ -166,6 +175,14 @@ class Mean(Average):
         updated: MeanState = run(_add_to_mean, *state, values, sample_weight, mask)
         return updated
 
+    def _queue_like(self, backend: Backend, batch: list[Tensor]) -> Queue | None:
+        alone = type(self).update is Mean.update and len(batch) == 1 and batch[0].dtype in backend.full_precision
+        return queue_like(backend, batch, stacked=True) if alone else None
+
+    def _take_in(self, state: MeanState, backend: Backend, batch: list[Tensor]) -> MeanState:
+        updated: MeanState = backend.run(_add_to_mean, *state, *batch, None, None, wide=True)
+        return updated
+
 
 class Sum(Metric):
     """Weighted sum of all values of all batches.
@@ -201,6 +218,14 @@ class Sum(Metric):
             ShapeError: if weights or mask do not align with the values.
         """
         updated: SumState = run(_add_to_sum, *state, values, sample_weight, mask)
+        return updated
+
+    def _queue_like(self, backend: Backend, batch: list[Tensor]) -> Queue | None:
+        alone = type(self).update is Sum.update and len(batch) == 1 and batch[0].dtype in backend.full_precision
+        return queue_like(backend, batch, stacked=True) if alone else None
+
+    def _take_in(self, state: SumState, backend: Backend, batch: list[Tensor]) -> SumState:
+        updated: SumState = backend.run(_add_to_sum, *state, *batch, None, None, wide=True)
         return updated
 
     def merge(self, a: SumState, b: SumState, /) -> SumState:
@@ -262,6 +287,20 @@ class MeanMetricWrapper(Average):
         spec = spec_of(fn)
         return spec, parameters if spec is None else spec.bind((), parameters)
 
+    def _settled(self) -> Settled:
+        """Return the facts behind `fn`, its parameters that are tensors, and the others that are not at their defaults."""
+        settled: Settled | None = self.__dict__.get("_ready")
+        if settled is None:
+            spec, parameters = self._facts()
+            settled = (spec, [], parameters) if spec is None else (spec, *spec.split(parameters))
+            if not isinstance(self.fn, Loss):  # whose parameters may change at any time
+                self.__dict__["_ready"] = settled
+        return settled
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        self.__dict__.pop("_ready", None)
+        super().__setattr__(key, value)
+
     def update(
         self,
         state: MeanState,
@@ -285,13 +324,12 @@ class MeanMetricWrapper(Average):
             LabelError: for a class index out of range, where values can be looked at; elsewhere the result is nan.
             MixedBackendsError: for tensors of two frameworks.
         """
-        spec, parameters = self._facts()
-        operands, static = ([], parameters) if spec is None else spec.split(parameters)
+        spec, operands, static = self._settled()
         backend, tensors = arrive(*state, y_true, y_pred, sample_weight, mask, *operands)
         batch, operands = tensors[len(state) : len(state) + 4], tensors[len(state) + 4 :]
         dtype = self.dtype if self.dtype is not None else getattr(self.fn, "dtype", None)
         if spec is None:
-            loss = self.fn if isinstance(self.fn, Loss) else LossFunctionWrapper(self.fn, dtype=dtype, **parameters)
+            loss = self.fn if isinstance(self.fn, Loss) else LossFunctionWrapper(self.fn, dtype=dtype, **static)
             values, selection = loss._selected(backend, *batch)
             if not values.ndim:
                 values, selection = _for_each_row(batch[1], values, selection)
@@ -308,6 +346,41 @@ class MeanMetricWrapper(Average):
                 dtype=dtype,
                 parameters=tuple(static.items()),
             )
+        return updated
+
+    def _queue_like(self, backend: Backend, batch: list[Tensor]) -> Queue | None:
+        spec = spec_of(self.fn)
+        if spec is None or len(batch) != 2 or type(self).update is not MeanMetricWrapper.update:
+            return None
+        _, operands, static = self._settled()
+        y_true, y_pred = batch
+        if (
+            operands
+            or not spec.samplewise
+            or spec.event not in ("mean", "joint", "element")
+            or static.get("axis", -1) != -1
+            or y_pred.dtype not in backend.full_precision
+            or not side_by_side(y_true, y_pred, 2 if spec.event == "joint" else 1)
+        ):
+            return None
+        if spec.target == "sign":
+            return queue_like(backend, batch, are_not_negative)
+        return queue_like(backend, batch, are_classes if spec.has_classes(static) else None)
+
+    def _take_in(self, state: MeanState, backend: Backend, batch: list[Tensor]) -> MeanState:
+        spec, _, static = self._settled()
+        updated: MeanState = backend.run(
+            _add_samples,
+            *state,
+            *batch,
+            None,
+            None,
+            spec=spec,
+            checked=True,
+            dtype=self.dtype,
+            parameters=tuple(static.items()),
+            wide=True,
+        )
         return updated
 
     def get_config(self) -> dict[str, Any]:

@@ -1,0 +1,122 @@
+"""Batches that wait: small ones are copied, and taken into the state together as soon as there are some.
+
+An update of a few hundred samples spends its time between the operations, not in them. What a batch does to the state
+depends on its own samples alone (that is why states merge), so that some batches can be one: what is between is then paid
+once. Nobody sees it: whoever asks for the state gets that of all batches, and a batch waits only if nothing about it can
+fail any more. What could, be it a label out of range, another shape or a weight, goes the usual way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from multiloss._registry import active, owner_of
+from multiloss._typing import Tensor
+from multiloss.interface import Backend
+
+MOST_BATCHES = 64
+MOST_ELEMENTS = 1 << 16
+"""How many elements of an operand are taken in together: in more of them, the operations take most of the time."""
+
+MISSES = 8
+"""How many batches in a row of another kind it takes until batches of that kind are waited for."""
+
+Check = Callable[..., bool]
+
+
+class Queue:
+    """Where batches of one kind wait.
+
+    Attributes:
+        backend: whose tensors they are.
+        likes: tensors of the type, shape and dtype that the arguments must have.
+        check: whether a batch, as host arrays, can be taken in without further questions; None if every batch can.
+        stacked: whether batches are put on an axis of their own, and not one after the other.
+        length: how many may wait.
+        misses: how many batches in a row could not.
+    """
+
+    def __init__(self, backend: Backend, views: Sequence[Any], check: Check | None, stacked: bool) -> None:
+        host = owner_of(views[0])
+        self.backend = backend
+        self.check = check
+        self.stacked = stacked
+        self.misses = 0
+        self.length = min(MOST_BATCHES, MOST_ELEMENTS // max(1, *(size_of(each) for each in views)))
+        # Written to again and again: memory that is fresh costs more than copying.
+        self._held = [host.full((self.length, *each.shape), 0, like=each) for each in views]
+        self.likes = [backend.asarray(host.full(each.shape, 0, like=each)) for each in views]
+
+    def put(self, at: int, args: Sequence[Any]) -> bool:
+        """Copy a batch to the place `at` if it may wait, and tell whether it may."""
+        backend, held = self.backend, self._held
+        if len(args) != len(held) or (backend.is_host and active().backend is not backend):
+            return False
+        views = backend.host_views(args, self.likes)
+        if views is None or (self.check is not None and not self.check(*views)):
+            return False
+        for place, view in zip(held, views, strict=True):
+            place[at] = view
+        self.misses = 0
+        return True
+
+    def joined(self, count: int) -> list[Tensor]:
+        """Return the first batches as one, in memory that the next ones are written to."""
+        parts = [each[:count] for each in self._held]
+        if not self.stacked:
+            parts = [each.reshape((-1, *each.shape[2:])) for each in parts]
+        return [self.backend.asarray(each) for each in parts]
+
+
+def queue_like(
+    backend: Backend, batch: Sequence[Tensor], check: Check | None = None, stacked: bool = False
+) -> Queue | None:
+    """Return where further batches like this one wait, or None if they are empty, too large or not on the host."""
+    if not all(0 < 4 * size_of(each) <= MOST_ELEMENTS for each in batch):
+        return None
+    views = backend.host_views(batch, batch)
+    if views is None or (check is not None and not check(*views)):
+        return None
+    return Queue(backend, views, check, stacked)
+
+
+def size_of(x: Tensor) -> int:
+    """Return how many elements a tensor has."""
+    size = 1
+    for each in x.shape:
+        size *= each
+    return size
+
+
+def side_by_side(y_true: Tensor, y_pred: Tensor, rank: int) -> bool:
+    """Whether the first axis of both is that of the samples, in predictions of at least some rank."""
+    return bool(y_pred.ndim >= rank and y_true.ndim and y_true.shape[0] == y_pred.shape[0])
+
+
+# ── Checks, which see host arrays ───────────────────────────────────────────────────────────────────────────────
+
+
+def are_classes(y_true: Any, y_pred: Any) -> bool:
+    """Whether labels are indices of the classes on the last axis."""
+    return y_true.dtype.kind in "iu" and bool(y_true.size and y_true.min() >= 0 and y_true.max() < y_pred.shape[-1])
+
+
+def are_not_negative(y_true: Any, y_pred: Any) -> bool:
+    """Whether no label is -1: only together with others it is known what such a one stands for."""
+    return bool(y_true.size) and bool(y_true.min() >= 0)
+
+
+def are_binary(y_true: Any, y_pred: Any) -> bool:
+    """Whether labels are 0 or 1 and scores can be compared."""
+    return bool(y_pred.size) and bool(((y_true == 0) | (y_true == 1)).all()) and not _has_nan(y_pred)
+
+
+def are_probabilities(y_true: Any, y_pred: Any) -> bool:
+    """Whether labels are 0 or 1 and scores from 0 to 1."""
+    return bool(y_pred.size and ((y_true == 0) | (y_true == 1)).all() and y_pred.min() >= 0 and y_pred.max() <= 1)
+
+
+def _has_nan(x: Any) -> bool:
+    least = x.min()
+    return bool(least != least)
