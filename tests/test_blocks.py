@@ -177,6 +177,18 @@ def test_a_number_of_threads_that_is_none_is_refused(threads, cut, monkeypatch):
         losses.mean_squared_error(np.zeros((9, 5)), np.ones((9, 5)))
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_formula_of_rows_may_return_several_tensors(transposed, cut, backend, tensor, host):
+    x = tensor(np.arange(60.0).reshape(3, 20).T if transposed else np.arange(60.0).reshape(20, 3))
+    cut(9)
+    double, total, turned = K.run_rows(
+        lambda _, rows: (2 * rows, K.sum(rows, -1), K.moveaxis(K.stack([rows[:, k] for k in range(3)], 0), 0, 1)), x, x
+    )
+    np.testing.assert_array_equal(host(double), 2 * host(x))
+    np.testing.assert_array_equal(host(total), host(x).sum(-1))
+    np.testing.assert_array_equal(host(turned), host(x))
+
+
 @pytest.mark.backends("numpy")
 def test_an_error_in_a_block_reaches_the_caller(cut):
     def fails_late(y_true, y_pred):

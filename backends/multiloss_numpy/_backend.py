@@ -413,7 +413,8 @@ class NumpyBackend(Backend):
     def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
         if not self.takes_rows(tensors[1]) or tensors[1].ndim < 2:
             return self.run(fn, *tensors, **static)
-        return _blocks.in_blocks(lambda *rows: (fn(*rows, **static),), tensors)[0]
+        found = _blocks.in_blocks(lambda *rows: fn(*rows, **static), tensors)
+        return found if len(found) > 1 else found[0]
 
     def host_views(self, tensors: Sequence[Tensor], likes: Sequence[Tensor], /) -> Sequence[Any] | None:
         for x, like in zip(tensors, likes, strict=True):

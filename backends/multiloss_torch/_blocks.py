@@ -22,15 +22,16 @@ LARGE = 1 << 20
 """From how many elements on blocks pay."""
 
 
-def in_blocks(fn: Callable[..., torch.Tensor], tensors: Sequence[torch.Tensor], static: dict[str, Any]) -> torch.Tensor:
-    """Return `fn(*tensors, **static)`, one value per row, evaluated in blocks of rows."""
+def in_blocks(fn: Callable[..., Any], tensors: Sequence[torch.Tensor], static: dict[str, Any]) -> Any:
+    """Return `fn(*tensors, **static)`, one value per row, or several where no gradient is taken, in blocks of rows."""
     if torch.is_grad_enabled() and any(each.requires_grad for each in tensors):
         needed = [each.requires_grad for each in tensors]
         evaluate: Any = _Values.apply
         values: torch.Tensor = evaluate(fn, static, needed, *tensors)
         return values
     with torch.no_grad():
-        return _fill(lambda *rows: (fn(*rows, **static),), tensors)[0]
+        found = _fill(lambda *rows: fn(*rows, **static), tensors)
+        return tuple(found) if len(found) > 1 else found[0]
 
 
 @cache
@@ -42,7 +43,7 @@ def _keep_freed_memory() -> None:
     torch.empty(31 << 20, dtype=torch.uint8)
 
 
-def _fill(fn: Callable[..., Sequence[torch.Tensor]], tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def _fill(fn: Callable[..., Any], tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     _keep_freed_memory()
     rows = len(tensors[0])
     blocks = min(rows, -(-max(each.numel() for each in tensors) // BLOCK))
@@ -50,7 +51,8 @@ def _fill(fn: Callable[..., Sequence[torch.Tensor]], tensors: Sequence[torch.Ten
     results: list[torch.Tensor] = []
     for start, stop in itertools.pairwise(edges):
         here = slice(start, stop)
-        parts = fn(*(each[here] for each in tensors))
+        found = fn(*(each[here] for each in tensors))
+        parts = found if isinstance(found, (tuple, list)) else (found,)
         if not results:
             results = [part.new_empty((rows, *part.shape[1:])) for part in parts]
         for result, part in zip(results, parts, strict=True):

@@ -14,7 +14,7 @@ from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor
 from multiloss.derivatives._closed_forms import EXACT, FISHER, ClosedForm
 from multiloss.derivatives._counting import of_arranged, spread
-from multiloss.derivatives._shapes import Form, Structure, raised, shaped, softmax_shaped, unit_vectors
+from multiloss.derivatives._shapes import Form, Structure, raised, shaped, unit_vectors
 from multiloss.dispatch import K
 from multiloss.interface import Backend
 from multiloss.losses._evaluation import arrange
@@ -43,66 +43,87 @@ def _in_closed_form(
     dtype: DType | None,
     form: Form,
     floor: float | None,
+    scales: tuple[float, float],
     **parameters: Any,
 ) -> tuple[Tensor, Tensor]:
     """Return gradient and Hessian."""
     arranged = arrange(spec, y_true, y_pred, sample_weight, mask, checked=checked, dtype=dtype, **parameters)
-    y_pred = arranged.y_pred
+    y_true, y_pred = arranged.y_true, arranged.y_pred
     counts, axis = of_arranged(arranged, parameters.get("axis", -1), reduction)
-    counts = spread(counts, y_pred.shape, axis)
-    taken = {name: parameters[name] for name in closed.takes}
     joint = spec.event == "joint"
     if not joint:
-        counts = counts / max(y_pred.shape[axis], 1)
-    if form != "block" and axis == y_pred.ndim - 1 and owner_of(y_pred).takes_rows(y_pred):
-        alike = isinstance(counts, float)
-        fixed = {"closed": closed, "joint": joint, "form": form, "floor": floor, "counts": counts if alike else 1.0}
-        both = K.run_rows(_side_by_side, arranged.y_true, y_pred, **fixed, **taken)
-        gradient, curvature = both[..., : y_pred.shape[axis]], both[..., y_pred.shape[axis] :]
-        return (gradient, curvature) if alike else (gradient * counts, curvature * counts)
-    gradient, curvature, *p = closed.formula(arranged.y_true, y_pred, **taken)
-    gradient = gradient * counts
-    if joint:
-        curvature = softmax_shaped(curvature * counts, p[0], axis, form)
+        share = 1.0 / max(y_pred.shape[axis], 1)
+        scales = scales[0] * share, scales[1] * share
+    fixed: dict[str, Any] = {"closed": closed, "joint": joint, "form": form, "floor": floor}
+    fixed |= {name: parameters[name] for name in closed.takes if name != "axis"}
+    if form == "block" or axis != y_pred.ndim - 1 or not owner_of(y_pred).takes_rows(y_pred):
+        return _scaled(y_true, y_pred, spread(counts, y_pred.shape, axis), axis=axis, scales=scales, **fixed)
+    if closed.of_labels is not None and bool(K.all(K.run_rows(_are_labels, y_true, y_true))):
+        fixed["closed"] = closed._replace(formula=closed.of_labels)
+    if not isinstance(counts, float) and counts.shape == y_pred.shape[:-1]:
+        both = K.run_rows(_of_rows, y_true, y_pred, counts, scales=scales, **fixed)
+    elif isinstance(counts, float):
+        scales = scales[0] * counts, scales[1] * counts
+        both = K.run_rows(_of_rows, y_true, y_pred, scales=scales, **fixed)
     else:
-        curvature = (K.abs(curvature) if form == "bound" else curvature) * counts
-    return gradient, curvature if floor is None else raised(curvature, counts * floor, axis if joint else None, form)
+        gradient, curvature = K.run_rows(_of_rows, y_true, y_pred, scales=scales, **fixed)
+        both = gradient * counts, curvature * counts
+    gradient, curvature = both
+    return gradient, curvature
+
+
+def _are_labels(targets: Tensor, _: Tensor) -> Tensor:
+    """Whether targets are 0 or 1."""
+    return K.square(targets) == targets
 
 
 _FEW = 32
 """Up to how many classes come first: along a last axis so short most of the time goes into starting over in each row."""
 
 
-def _side_by_side(
+def _of_rows(y_true: Tensor, y_pred: Tensor, counts: Tensor = 1.0, **fixed: Any) -> tuple[Tensor, Tensor]:
+    """Return gradient and Hessian of some rows."""
+    last = y_pred.ndim - 1
+    if not fixed["joint"] or y_pred.shape[last] > _FEW:
+        return _scaled(y_true, y_pred, spread(counts, y_pred.shape, last), axis=last, **fixed)
+    targets = _classes_first(y_true) if y_true.ndim == y_pred.ndim else y_true
+    given = {**fixed, "axis": 0}
+    gradient, curvature = _scaled(targets, _classes_first(y_pred), counts, **given)
+    return K.moveaxis(gradient, 0, -1), K.moveaxis(curvature, 0, -1)
+
+
+def _scaled(
     y_true: Tensor,
     y_pred: Tensor,
+    counts: Tensor,
     *,
     closed: ClosedForm,
     joint: bool,
+    axis: int,
     form: Form,
     floor: float | None,
-    counts: float,
+    scales: tuple[float, float],
     **parameters: Any,
-) -> Tensor:
-    """Return gradient and Hessian next to each other along the last axis, as one tensor of the rows that it is given."""
-    first = joint and y_pred.shape[-1] <= _FEW
-    if first:
-        scores, parameters = _classes_first(y_pred), {**parameters, "axis": 0}
-        targets = _classes_first(y_true) if y_true.ndim == y_pred.ndim else y_true
-        gradient, curvature, p = closed.formula(targets, scores, **parameters)
-        curvature = softmax_shaped(curvature, p, 0, form)
-    else:
-        gradient, curvature, *p = closed.formula(y_true, y_pred, **parameters)
-        if joint:
-            curvature = softmax_shaped(curvature, p[0], y_pred.ndim - 1, form)
-        elif form == "bound":
-            curvature = K.abs(curvature)
-    curvature = curvature if floor is None else K.maximum(curvature, floor)
-    if counts != 1.0:
-        gradient, curvature = gradient * counts, curvature * counts
-    if first:
-        return K.moveaxis(K.concatenate([gradient, curvature], 0), 0, -1)
-    return K.concatenate([gradient, curvature], -1)
+) -> tuple[Tensor, Tensor]:
+    """Return gradient and Hessian, multiplied by `counts` and a number for each of them."""
+    if "axis" in closed.takes:
+        parameters["axis"] = axis
+    gradient, curvature = closed.formula(y_true, y_pred, **parameters)
+    if joint:
+        curvature = curvature.shaped(axis, form)
+    elif form == "bound":
+        curvature = K.abs(curvature)
+    if floor is not None:
+        curvature = raised(curvature, floor, axis if joint else None, form)
+    across = counts
+    if form == "block" and not isinstance(counts, float) and counts.ndim:
+        across = K.expand_dims(K.moveaxis(K.broadcast_to(counts, y_pred.shape), axis, -1), -1)
+    return _times(gradient, counts, scales[0]), _times(curvature, across, scales[1])
+
+
+def _times(x: Tensor, counts: Tensor, scale: float) -> Tensor:
+    factor = counts * scale
+    return x if isinstance(factor, float) and factor == 1.0 else x * factor
 
 
 def _classes_first(x: Tensor) -> Tensor:

@@ -101,26 +101,11 @@ def shaped(columns: Sequence[Tensor], axis: int | None, form: Form) -> Tensor:
     return K.stack(entries, axis)
 
 
-def softmax_shaped(scaled: Tensor, p: Tensor, axis: int, form: Form) -> Tensor:
-    """Return `diag(scaled) - scaled p^T` in a form."""
-    if form != "block":
-        # The rows sum to 0 with one positive entry each, so their magnitudes sum to twice that.
-        return (2.0 if form == "bound" else 1.0) * scaled * (1.0 - p)
-    scaled, p = K.moveaxis(scaled, axis, -1), K.moveaxis(p, axis, -1)
-    return diagonal_block(scaled) - K.expand_dims(scaled, -1) * K.expand_dims(p, -2)
-
-
-def _on_diagonal(block: tuple[int, ...], like: Tensor) -> Tensor:
+def on_diagonal(block: tuple[int, ...], like: Tensor) -> Tensor:
     """Return True on the diagonal of the last two axes of a shape, which are equal."""
     classes = K.arange(block[-1], like=like)
     same = K.expand_dims(classes, 0) == K.expand_dims(classes, 1)
     return K.broadcast_to(K.reshape(same, (1,) * (len(block) - 2) + block[-2:]), block)
-
-
-def diagonal_block(diagonal: Tensor) -> Tensor:
-    """Return (..., K, K) with the last axis of `diagonal` on the diagonal and 0 elsewhere."""
-    shape = (*diagonal.shape, diagonal.shape[-1])
-    return K.where(_on_diagonal(shape, diagonal), K.broadcast_to(K.expand_dims(diagonal, -1), shape), 0.0)
 
 
 def raised(hessian: Tensor, floor: Tensor, axis: int | None, form: Form) -> Tensor:
@@ -128,6 +113,6 @@ def raised(hessian: Tensor, floor: Tensor, axis: int | None, form: Form) -> Tens
     if form != "block" or axis is None:
         return K.maximum(hessian, floor)
     if isinstance(floor, float):
-        return K.where(_on_diagonal(tuple(hessian.shape), hessian), K.maximum(hessian, floor), hessian)
+        return K.where(on_diagonal(tuple(hessian.shape), hessian), K.maximum(hessian, floor), hessian)
     floor = K.broadcast_to(K.expand_dims(K.moveaxis(floor, axis, -1), -1), hessian.shape)
-    return K.where(_on_diagonal(tuple(hessian.shape), hessian), K.maximum(hessian, floor), hessian)
+    return K.where(on_diagonal(tuple(hessian.shape), hessian), K.maximum(hessian, floor), hessian)

@@ -53,7 +53,8 @@ def grad_and_hessian(
 
     Closed forms are used where there are some; other losses, your own too, are differentiated twice, which takes K products
     with a vector for K classes, and memory for K times `y_pred`; on JAX, call the function inside `jax.jit`. The second
-    derivative at a kink is undefined: it is what the derivatives of the operations in `multiloss.backend` give there.
+    derivative at a kink is undefined: it is what the derivatives of the operations in `multiloss.backend` give there. Both
+    tensors are cut off from any gradient.
 
     Args:
         loss: a loss, its name, or a function of `(y_true, y_pred)` over `multiloss.backend` that returns one value per sample.
@@ -78,6 +79,13 @@ def grad_and_hessian(
     >>> gradient.ravel().tolist(), hessian.ravel().tolist()
     ([1.0, 1.0], [0.5, 0.125])
     """
+    return scaled_grad_and_hessian(loss, hessian, form, floor)
+
+
+def scaled_grad_and_hessian(
+    loss: Any, hessian: Curvature, form: Form, floor: float | None, scales: tuple[float, float] = (1.0, 1.0)
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return what `grad_and_hessian` does, with gradient and Hessian multiplied by one of `scales` each."""
     found = as_loss(loss, reduction="none")
     if hessian not in _CURVATURES:
         raise unknown_name("hessian", hessian, _CURVATURES)
@@ -108,7 +116,7 @@ def grad_and_hessian(
             raise NotSupportedError(f"The backend {backend.name!r} cannot differentiate. Use numpy, torch or jax.")
         pred = pred if backend.is_floating(pred) else as_floats(pred)
         own = {**parameters, **dict(zip(tensors, arrived, strict=False))}
-        return _derivatives(backend, found, own, hessian, form, floor, true, pred, weight, kept, named)
+        return _derivatives(backend, found, own, hessian, form, floor, scales, true, pred, weight, kept, named)
 
     return differentiated
 
@@ -127,6 +135,7 @@ def _derivatives(
     hessian: Curvature,
     form: Form,
     floor: float | None,
+    scales: tuple[float, float],
     y_true: Tensor,
     y_pred: Tensor,
     sample_weight: Tensor,
@@ -145,11 +154,12 @@ def _derivatives(
         )
     closed = closed_form(hessian, spec, parameters)
     if closed is not None and spec is not None:
+        y_true, y_pred = K.stop_gradient(y_true), K.stop_gradient(y_pred)
         settled = spec.settle_integers(backend, y_pred, loss.dtype, parameters)
         checked = spec.labels_checked(backend, y_true, settled, sample_weight, mask, parameters)
-        static = {"reduction": loss.reduction, "dtype": loss.dtype, "form": form, "floor": floor, **parameters}
+        static = {"reduction": loss.reduction, "dtype": loss.dtype, "form": form, "floor": floor, "scales": scales}
         gradient, curvature = in_closed_form(
-            backend, closed, y_true, settled, sample_weight, mask, checked=checked, **static
+            backend, closed, y_true, settled, sample_weight, mask, checked=checked, **static, **parameters
         )
     else:
         samples = samples_of(backend, loss, parameters, structure, y_true, y_pred, sample_weight, mask, inputs)
@@ -159,6 +169,8 @@ def _derivatives(
             raise _straight(loss.name or type(loss).__name__)
         if floor is not None:
             curvature = raised(curvature, counts * floor, axis, form)
+        if scales != (1.0, 1.0):
+            gradient, curvature = gradient * scales[0], curvature * scales[1]
     shape, dtype = tuple(y_pred.shape), backend.dtype(y_pred)
     gradient, curvature = backend.cast(gradient, dtype), backend.cast(curvature, dtype)
     return K.reshape(gradient, shape), curvature if form == "block" else K.reshape(curvature, shape)

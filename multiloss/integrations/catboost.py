@@ -36,6 +36,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from multiloss import losses
 from multiloss._errors import ArgumentError, BackendNotFoundError, NotSupportedError, ShapeError
 from multiloss._typing import TensorLike
 from multiloss.derivatives._closed_forms import closed_form
@@ -43,6 +44,7 @@ from multiloss.derivatives._transform import Curvature
 from multiloss.dispatch import K
 from multiloss.integrations._boosting import RawLoss, RawMetric, best_constant, column, to_host, weights_or_none
 from multiloss.integrations._boosting._raw import FLOOR
+from multiloss.losses._spec import spec_of
 
 try:
     from catboost import CatBoost, CatBoostClassifier
@@ -333,9 +335,16 @@ class _OfClasses(CatBoostObjective):
     def _is_plain(self) -> bool:
         """Whether this is the cross-entropy of logits and nothing else; on a single row arrays cost more than they do."""
         raw = self.raw
+        if raw.spec is None or raw.spec not in _CROSSENTROPIES:
+            return False
         closed = closed_form(raw.hessian, raw.spec, {**raw.parameters, "from_logits": True})
         changed = [raw.parameters.get(name) for name in ("ignore_class", "label_smoothing")]
         return raw.link.name == "softmax" and closed is not None and raw.floor <= FLOOR and not any(changed)
+
+
+_CROSSENTROPIES = tuple(
+    spec_of(each) for each in (losses.categorical_crossentropy, losses.sparse_categorical_crossentropy)
+)
 
 
 def _of_softmax(approxes: Sequence[float], target: int, weight: float) -> tuple[list[float], list[list[float]]]:

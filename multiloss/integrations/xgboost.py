@@ -131,9 +131,8 @@ class XGBoostObjective:
             labels, scores, weight = first, second, sample_weight
         raw = column(scores)
         form: Form = "bound" if self.raw.several else "diagonal"
-        gradient, hessian = self.raw.derivatives(labels, raw, weights_or_none(weight), form)
-        if self.raw.counts:
-            hessian = hessian * math.exp(_MAX_DELTA_STEP)
+        enlarged = math.exp(_MAX_DELTA_STEP) if self.raw.counts else 1.0
+        gradient, hessian = self.raw.derivatives(labels, raw, weights_or_none(weight), form, enlarged=enlarged)
         return gradient.reshape(scores.shape), hessian.reshape(scores.shape)
 
     def params(self, dtrain: xgboost.DMatrix, num_class: int | None = None) -> dict[str, Any]:

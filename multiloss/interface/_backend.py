@@ -242,12 +242,13 @@ class Backend(Derived):
         """
         return fn(*tensors, **static)
 
-    def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
+    def run_rows(self, fn: Callable[..., Any], /, *tensors: Tensor, **static: Any) -> Any:
         """Return what `run` does, for a formula that takes each row by itself, so that a backend may take some at a time.
 
         `fn` is pure. Each entry of its result depends on those entries of `tensors` alone that have its indices along
         all axes but the last of the predictions, which come second; that one `fn` reduces, or keeps as it is. A tensor
         of one axis is one row. `static` is what all rows share: hashable, or a tensor that no gradient is taken of.
+        Where no gradient is taken, its result may be a tuple of several tensors.
         """
         return self.run(fn, *tensors, **static)
 

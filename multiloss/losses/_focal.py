@@ -115,7 +115,7 @@ def categorical_focal_crossentropy(
     target = weigh(smooth_one_hot(y_true, label_smoothing, axis), class_weight, axis)
     missed, nats = _missed_and_nats(y_pred, from_logits, axis)
     value = _discount(missed, gamma, nats) * K.multiply_no_nan(target, nats)
-    return K.sum(_factors(alpha, y_pred, axis) * value, axis)
+    return K.sum(factors(alpha, y_pred, axis) * value, axis)
 
 
 def _discount(missed: Tensor, gamma: float, nats: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ def sparse_categorical_focal_crossentropy(
     del ignore_class  # acts at the boundary, before the formula
     if label_smoothing:
         missed, nats = _missed_and_nats(y_pred, from_logits, axis)
-        values = _factors(alpha, y_pred, axis) * (_discount(missed, gamma, nats) * nats)
+        values = factors(alpha, y_pred, axis) * (_discount(missed, gamma, nats) * nats)
         return smooth_chosen(weigh(values, class_weight, axis), y_true, label_smoothing, axis)
     nats = K.sparse_categorical_crossentropy(y_true, y_pred, from_logits, axis)
     value = weigh_chosen(_discount(-K.expm1(-nats), gamma, nats) * nats, y_true, y_pred, class_weight, axis)
@@ -176,7 +176,7 @@ def sparse_categorical_focal_crossentropy(
     return value * of_labels(as_vector(alpha, y_pred.shape[axis], "alpha", y_pred), y_true)
 
 
-def _factors(alpha: PerClass, y_pred: Tensor, axis: int) -> Tensor:
+def factors(alpha: PerClass, y_pred: Tensor, axis: int) -> Tensor:
     """Return `alpha` shaped so that one entry per class meets the class axis."""
     if isinstance(alpha, float | int):
         return alpha

@@ -97,6 +97,7 @@ ROWS = 70_000
     [
         *(("mean_squared_error", 2), ("binary_focal_crossentropy", 2), ("sparse_categorical_crossentropy", 3)),
         *(("categorical_crossentropy", 3), ("categorical_crossentropy", 40)),
+        *(("categorical_focal_crossentropy", 3), ("sparse_categorical_focal_crossentropy", 40)),
     ],
 )
 def test_many_rows_have_the_derivatives_that_few_have(name, columns, form, weighted, backend, tensor, host):
@@ -114,6 +115,56 @@ def test_many_rows_have_the_derivatives_that_few_have(name, columns, form, weigh
 
     for many, few in zip(of(ROWS // 8), of(1), strict=True):
         np.testing.assert_allclose(many.reshape(-1, *few.shape), np.stack([few] * (ROWS // 8)), 1e-5, 1e-6)
+
+
+@pytest.mark.backends("numpy", "torch")
+@pytest.mark.parametrize("parameters", [{}, {"apply_class_balancing": True}, {"gamma": 0.5}, {"label_smoothing": 0.1}])
+def test_many_labels_have_the_information_that_soft_ones_next_to_them_have(parameters, backend, tensor, host):
+    y_true = np.arange(2 * ROWS, dtype="float32").reshape(-1, 2) % 2
+    y_pred = np.random.default_rng(0).normal(0.0, 3.0, y_true.shape).astype("float32")
+    loss = loss_of("binary_focal_crossentropy", from_logits=True, **parameters)
+    derivatives = grad_and_hessian(loss, hessian="fisher")
+    hard = derivatives(tensor(y_true), tensor(y_pred))
+    y_true[-1] = 0.5  # which is no label
+    soft = derivatives(tensor(y_true), tensor(y_pred))
+    for one, other in zip(hard, soft, strict=True):
+        np.testing.assert_allclose(host(one)[:-1], host(other)[:-1], 1e-4, 1e-6)
+    assert abs(host(hard[0])[-1] - host(soft[0])[-1]).min() > 1e-3
+
+
+@pytest.mark.backends("numpy")
+@pytest.mark.parametrize("name", ["sparse_categorical_crossentropy", "categorical_focal_crossentropy"])
+def test_derivatives_of_many_rows_are_laid_out_as_predictions_are(name):
+    y_true, y_pred = data(name, (8, 3), from_logits=True)
+    y_true, y_pred = (np.concatenate([each] * (ROWS // 8)) for each in (y_true, y_pred))
+    derivatives = grad_and_hessian(loss_of(name, from_logits=True))
+    rows, columns = derivatives(y_true, y_pred), derivatives(y_true, np.asfortranarray(y_pred))
+    for one, other in zip(rows, columns, strict=True):
+        assert one.flags.c_contiguous
+        assert other.flags.f_contiguous
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("rows", [8, 8 * ROWS])
+def test_derivatives_are_cut_off_from_the_gradient(rows, backend, tensor, host):
+    y_true, y_pred = tensor(np.zeros((rows, 2), "float32")), tensor(np.ones((rows, 2), "float32"))
+    loss = loss_of("binary_crossentropy", from_logits=True)
+    assert not any(each.requires_grad for each in grad_and_hessian(loss)(y_true, y_pred.requires_grad_()))
+
+
+@pytest.mark.parametrize("hessian", ["exact", "fisher"])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_a_focal_loss_of_classes_has_derivatives_however_far_its_logits_are(
+    gamma, hessian, backend, tensor, host, float64
+):
+    """Where the label is hopelessly wrong it is a straight line, and 0 where it is right."""
+    loss = loss_of("sparse_categorical_focal_crossentropy", from_logits=True, gamma=gamma, alpha=1.0)
+    far = np.array([[-np.inf, 0.0, -900.0], [-800.0, 0.0, -np.inf], [800.0, 0.0, -800.0]])
+    derivatives = grad_and_hessian(loss, hessian=hessian, form="block")
+    gradient, blocks = derivatives(tensor(np.array([0, 0, 0])), tensor(far))
+    np.testing.assert_allclose(host(gradient), [[-1.0, 1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]], atol=1e-12)
+    np.testing.assert_allclose(host(blocks), np.zeros((3, 3, 3)), atol=1e-12)
 
 
 @pytest.mark.parametrize("balanced", [False, True])

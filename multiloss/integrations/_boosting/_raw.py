@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from multiloss._errors import ArgumentError, LabelError, NotSupportedError, ShapeError
 from multiloss._registry import owner_of
 from multiloss._typing import Tensor, TensorLike
-from multiloss.derivatives import grad_and_hessian
+from multiloss.derivatives._formulas import hot
 from multiloss.derivatives._shapes import Form, spec_and_parameters, with_parameters
-from multiloss.derivatives._transform import Curvature
+from multiloss.derivatives._transform import Curvature, scaled_grad_and_hessian
 from multiloss.dispatch import K
 from multiloss.integrations._boosting._link import Link, link_of
 from multiloss.losses import Loss, LossFunctionWrapper, Sum, mean_squared_error, poisson
@@ -65,24 +66,33 @@ class RawLoss:
         self.several = self.link.name == "softmax" or (self.spec is not None and self.spec.event == "joint")
         self.derive("diagonal")  # raises now, not in the first round
 
-    def derive(self, form: Form) -> Callable[..., tuple[Tensor, Tensor]]:
-        """Return a function of `(targets, raw, weights)` that gives gradient and Hessian of the sum."""
-        if self.counts and self.hessian in ("exact", "fisher"):
-            return self._of_counts
-        return grad_and_hessian(self.of_raw, hessian=self.hessian, form=form, floor=self.floor)
+    def derive(self, form: Form, enlarged: float = 1.0) -> Callable[..., tuple[Tensor, Tensor]]:
+        """Return a function of `(targets, raw, weights)` that gives gradient and Hessian of the sum.
 
-    def _of_counts(self, y_true: Tensor, raw: Tensor, weight: Tensor = None) -> tuple[Tensor, Tensor]:
+        That of a squared error is half of it, as in every library of boosting. The Hessian is multiplied by `enlarged`.
+        """
+        if self.counts and self.hessian in ("exact", "fisher"):
+            return functools.partial(self._of_counts, enlarged)
+        scale = 0.5 if self.halved else 1.0
+        return scaled_grad_and_hessian(self.of_raw, self.hessian, form, self.floor, (scale, scale * enlarged))
+
+    def _of_counts(self, enlarged: float, y_true: Tensor, raw: Tensor, weight: Tensor = None) -> tuple[Tensor, Tensor]:
         mean = K.exp(raw)
-        gradient, curvature = mean - y_true, K.maximum(mean, self.floor)
+        gradient, curvature = mean - y_true, K.maximum(mean, self.floor) * enlarged
         return (gradient, curvature) if weight is None else (gradient * weight, curvature * weight)
 
     def derivatives(
-        self, labels: TensorLike, raw: TensorLike, weight: TensorLike, form: Form = "diagonal", rows: Any = None
+        self,
+        labels: TensorLike,
+        raw: TensorLike,
+        weight: TensorLike,
+        form: Form = "diagonal",
+        rows: Any = None,
+        enlarged: float = 1.0,
     ) -> tuple[Any, Any]:
         """Return gradient and Hessian as host arrays, for raw scores (N, 1) or (N, K), targets (N,) and weights (N,) or None.
 
-        That of a squared error is half of it, as in every library of boosting. `rows` says which of the rows of named inputs,
-        as host arrays, these are; None: all.
+        They are those of `derive`. `rows` says which of the rows of named inputs, as host arrays, these are; None: all.
 
         Raises:
             LabelError: for labels that the loss is not made for.
@@ -94,9 +104,8 @@ class RawLoss:
         inputs = self.inputs
         if rows is not None:
             inputs = {name: each[rows] if name in self.by_row else each for name, each in inputs.items()}
-        gradient, curvature = self.derive(form)(targets, raw, weight, **inputs)
-        gradient, curvature = to_host(gradient), to_host(curvature)
-        return (0.5 * gradient, 0.5 * curvature) if self.halved else (gradient, curvature)
+        gradient, curvature = self.derive(form, enlarged)(targets, raw, weight, **inputs)
+        return to_host(gradient), to_host(curvature)
 
     def value(self, labels: Any, raw: Any, weight: Any, rows: Any) -> float:
         """Return the sum of the weighted losses of some of the rows."""
@@ -127,9 +136,8 @@ class RawLoss:
         self._check(labels, columns)
         target = None if self.spec is None else self.spec.target
         if target == "one-hot" and labels.ndim == 1:
-            hot: Any = K.one_hot(labels.astype("int32"), columns, dtype=str(raw.dtype))
-            return hot
-        return labels.astype("int64", copy=False) if target == "class index" else labels.astype(raw.dtype, copy=False)
+            return K.moveaxis(hot(labels.astype("int32"), K.moveaxis(raw, 1, 0), 0), 0, 1)
+        return labels.astype("int32", copy=False) if target == "class index" else labels.astype(raw.dtype, copy=False)
 
     def _check(self, labels: Any, classes: int) -> None:
         target = None if self.spec is None else self.spec.target
@@ -145,8 +153,8 @@ class RawLoss:
         ignored = self.parameters.get("ignore_class")
         if target in ("class index", "one-hot") and labels.ndim == 1:
             kept = labels if ignored is None else labels[labels != ignored]
-            whole = (kept == kept.round()).all()
-            if kept.size and not (whole and kept.min() >= 0 and kept.max() < classes):
+            in_range = not kept.size or (kept.min() >= 0 and kept.max() < classes)
+            if not (in_range and (kept == kept.astype("int32")).all()):
                 raise self._bad(
                     least, most, f"whole numbers from 0 to {classes - 1}, one for each of {classes} classes"
                 )

@@ -52,8 +52,12 @@ def as_objective(
 
 
 def _contiguous(x: Any) -> Any:
-    """Return an array in one piece, as LightGBM wants it."""
-    return x if x.flags.c_contiguous else x.copy()
+    """Return an array as LightGBM reads it: in one piece, several classes one after the other."""
+    return x if x.ndim > 1 or x.flags.c_contiguous else x.copy()
+
+
+def _narrowed(x: Any, _: Any) -> Any:
+    return K.cast(x, "float32")
 
 
 class LightGBMObjective:
@@ -81,12 +85,13 @@ class LightGBMObjective:
             labels, scores, weight = first, second, sample_weight
         raw = column(scores)
         if self.raw.link.name in _BOUNDED:
-            raw = raw.astype("float32", copy=False)
-        gradient, hessian = self.raw.derivatives(labels, raw, weights_or_none(weight))
+            raw = K.run_rows(_narrowed, raw, raw)
+        enlarged = 1.0
         if self.raw.counts:
-            hessian = hessian * math.exp(_POISSON_MAX_DELTA_STEP)
-        elif self.raw.several:
-            hessian = hessian * (raw.shape[1] / (raw.shape[1] - 1.0))
+            enlarged = math.exp(_POISSON_MAX_DELTA_STEP)
+        elif self.raw.several and raw.shape[1] > 1:
+            enlarged = raw.shape[1] / (raw.shape[1] - 1.0)
+        gradient, hessian = self.raw.derivatives(labels, raw, weights_or_none(weight), enlarged=enlarged)
         return _contiguous(gradient.reshape(scores.shape)), _contiguous(hessian.reshape(scores.shape))
 
     def train(

@@ -167,8 +167,11 @@ def test_several_classes_take_any_loss():
     assert values[-1] < values[0]
 
 
-def test_one_row_has_the_derivatives_of_all_rows():
-    _, y, loss = PROBLEMS["classes"]
+@pytest.mark.parametrize(
+    "loss", [PROBLEMS["classes"].loss, losses.SparseCategoricalFocalCrossentropy(), losses.CategoricalCrossentropy()]
+)
+def test_one_row_has_the_derivatives_of_all_rows(loss):
+    _, y, _ = PROBLEMS["classes"]
     raw = np.random.default_rng(3).normal(size=(len(y), 3))
     objective = as_objective(loss)
     gradient, block = objective.raw.derivatives(y, raw, WEIGHTS, "block")
