@@ -20,10 +20,6 @@ class Softmax(NamedTuple):
     """`p` times a number per sample."""
     p: Tensor
 
-    def times(self, counts: Tensor) -> Softmax:
-        """Return the blocks, each multiplied by a number."""
-        return Softmax(self.scaled * counts, self.p)
-
     def shaped(self, axis: int, form: Form) -> Tensor:
         """Return the blocks in a form, given the axis of the classes."""
         if form != "block":
@@ -44,10 +40,6 @@ class Pairs(NamedTuple):
     diagonal: Tensor
     left: Tensor
     p: Tensor
-
-    def times(self, counts: Tensor) -> Pairs:
-        """Return the blocks, each multiplied by a number."""
-        return Pairs(self.diagonal * counts, self.left * counts, self.p)
 
     def shaped(self, axis: int, form: Form) -> Tensor:
         """Return the blocks in a form, given the axis of the classes."""
