@@ -259,6 +259,9 @@ class MeanMetricWrapper(Average):
     3.25
     """
 
+    _ready: Settled | None = None
+    """What an update needs of the function and its parameters, until one of them changes."""
+
     def __init__(self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **parameters: Any) -> None:
         super().__init__(dtype, name)
         if isinstance(fn, type) or not callable(fn):
@@ -271,7 +274,9 @@ class MeanMetricWrapper(Average):
         self._parameters = tuple(parameters)
         for key, value in parameters.items():
             setattr(self, key, value)
-        self._facts()  # raises for parameters that the function does not have
+        settled = self._settle()
+        if not isinstance(fn, Loss):  # whose parameters may change at any time
+            self._ready = settled
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -289,17 +294,16 @@ class MeanMetricWrapper(Average):
 
     def _settled(self) -> Settled:
         """Return the facts behind `fn`, its parameters that are tensors, and the others that are not at their defaults."""
-        settled: Settled | None = self.__dict__.get("_ready")
-        if settled is None:
-            spec, parameters = self._facts()
-            settled = (spec, [], parameters) if spec is None else (spec, *spec.split(parameters))
-            if not isinstance(self.fn, Loss):  # whose parameters may change at any time
-                self.__dict__["_ready"] = settled
-        return settled
+        return self._ready or self._settle()
+
+    def _settle(self) -> Settled:
+        spec, parameters = self._facts()  # raises for parameters that the function does not have
+        return (spec, [], parameters) if spec is None else (spec, *spec.split(parameters))
 
     def __setattr__(self, key: str, value: Any) -> None:
-        self.__dict__.pop("_ready", None)
         super().__setattr__(key, value)
+        if self._ready is not None and (key == "fn" or key in self._parameters):
+            super().__setattr__("_ready", None)
 
     def update(
         self,
