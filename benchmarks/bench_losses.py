@@ -1,6 +1,6 @@
 """What a loss costs on (100 000, 100) float32, beside the formula as published and other libraries.
 
-    python benchmarks/bench_losses.py [--backend numpy|torch|jax ...] [--device cuda] [--rows N] [--columns N]
+    python benchmarks/bench_losses.py [--backend numpy|torch|jax ...] [--device cuda] [--loss NAME ...]
 
 With `--device cuda` torch and JAX run on the GPU, and every row that computes values says what share of the bandwidth of a copy
 its inputs were read with: an elementwise loss can do no better than read them once.
@@ -14,12 +14,13 @@ from __future__ import annotations
 import argparse
 import functools
 import gc
+import json
 import math
 import os
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "numpy")
@@ -37,7 +38,7 @@ from _cases import (
     torch_formulas,
     torch_functional,
 )
-from _timing import environment, interleaved, write, written
+from _timing import RESULTS, environment, interleaved, write, written
 from multiloss import losses
 
 Row = dict[str, Any]
@@ -78,10 +79,10 @@ def available(what: str, peers: Callable[[], Mapping[str, Any]]) -> Mapping[str,
         return {}
 
 
-def on_numpy(shape: tuple[int, int], _device: str) -> list[Row]:
+def on_numpy(shape: tuple[int, int], _device: str, names: Sequence[str]) -> list[Row]:
     rows = []
     plain, scikit, keras = formulas(np), available("scikit-learn", sklearn_functions), available("Keras", keras_losses)
-    for name in LOSSES:
+    for name in names:
         arguments, ours = data(name, shape), getattr(losses, name)
         found = compare(Work("NumPy value", arguments), name, ours, "formula", plain[name])
         memory = {"extra_mb": extra_memory(ours, *arguments), "peer_mb": extra_memory(plain[name], *arguments)}
@@ -92,6 +93,8 @@ def on_numpy(shape: tuple[int, int], _device: str) -> list[Row]:
             work = Work("NumPy mean", arguments, rounds=5)
             rows.append(compare(work, name, losses.get(class_of(name)), "scikit-learn", scikit[name]))
     for name, theirs in gradients().items():
+        if name not in names:
+            continue
         work = Work("NumPy value and gradient", data(name, shape), lambda both: np.asarray(both[1]) * shape[0])
         rows.append(compare(work, name, multiloss.value_and_grad(losses.get(class_of(name))), "hand-written", theirs))
     return rows
@@ -124,7 +127,7 @@ def copy_speed(copy: Callable[[], Any], size: int) -> float:
     return 2 * size / (interleaved({"copy": copy}, 9, 0.01)["copy"] / 1e3)
 
 
-def on_torch(shape: tuple[int, int], device: str) -> list[Row]:
+def on_torch(shape: tuple[int, int], device: str, names: Sequence[str]) -> list[Row]:
     import torch
 
     def finished(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -149,7 +152,7 @@ def on_torch(shape: tuple[int, int], device: str) -> list[Row]:
 
     rows = []
     peers = {"torch.nn.functional": torch_functional(), "formula": torch_formulas()}
-    for name in LOSSES:
+    for name in names:
         y, p = (torch.as_tensor(each, device=device) for each in data(name, shape))
         ours, leaf = getattr(losses, name), p.clone().requires_grad_()
         value = Work(f"torch {device} value", (y, p), lambda x: x.cpu().numpy())
@@ -174,7 +177,7 @@ def on_torch(shape: tuple[int, int], device: str) -> list[Row]:
     return with_bandwidth(rows, speed)
 
 
-def on_jax(shape: tuple[int, int], device: str) -> list[Row]:
+def on_jax(shape: tuple[int, int], device: str, names: Sequence[str]) -> list[Row]:
     import jax
     import jax.numpy as jnp
 
@@ -184,7 +187,7 @@ def on_jax(shape: tuple[int, int], device: str) -> list[Row]:
     rows = []
     plain, optax = formulas(jnp), available("optax", optax_losses)
     place = jax.devices(device)[0]
-    for name in LOSSES:
+    for name in names:
         arguments, ours = tuple(jax.device_put(each, place) for each in data(name, shape)), getattr(losses, name)
         for peer, functions in (("eager formula", plain), ("optax", optax)):
             if name in functions:
@@ -219,19 +222,38 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where torch and JAX work")
     parser.add_argument("--rows", type=int, help="default: 100 000, or 2 000 000 on a GPU, which needs more to be busy")
     parser.add_argument("--columns", type=int, default=100)
+    parser.add_argument(
+        "--loss", nargs="+", choices=LOSSES, help="only these; the others stay in the report as they are"
+    )
     arguments = parser.parse_args()
-    runs: dict[str, Callable[[tuple[int, int], str], list[Row]]] = {"numpy": on_numpy, "torch": on_torch, "jax": on_jax}
+    runs: dict[str, Callable[[tuple[int, int], str, Sequence[str]], list[Row]]] = {
+        "numpy": on_numpy,
+        "torch": on_torch,
+        "jax": on_jax,
+    }
     chosen = [name for name in runs if name in (arguments.backend or multiloss.available_backends())]
     if arguments.device != "cpu":
         chosen = [name for name in chosen if name != "numpy"]
     if len(chosen) > 1:  # each in a process of its own, so that the threads of one are not in the way of another's
-        others = [f"--{name}={value}" for name, value in vars(arguments).items() if name != "backend" and value]
+        others = [
+            f"--{name}={getattr(arguments, name)}" for name in ("device", "rows", "columns") if getattr(arguments, name)
+        ]
+        others += ["--loss", *arguments.loss] if arguments.loss else []
         for name in chosen:
             subprocess.run([sys.executable, __file__, f"--backend={name}", *others], check=True)
         return
     (backend,) = chosen
     shape = (arguments.rows or (100_000 if arguments.device == "cpu" else 2_000_000), arguments.columns)
-    report(backend, arguments.device, shape, runs[backend](shape, arguments.device))
+    rows = runs[backend](shape, arguments.device, arguments.loss or LOSSES)
+    earlier = RESULTS / f"{report_name(backend, arguments.device)}.json"
+    if arguments.loss and earlier.exists():
+        rows += [row for row in json.loads(earlier.read_text())["rows"] if row["loss"] not in arguments.loss]
+        rows.sort(key=lambda row: LOSSES.index(row["loss"]))
+    report(backend, arguments.device, shape, rows)
+
+
+def report_name(backend: str, device: str) -> str:
+    return f"losses_{backend}" + ("" if device == "cpu" else f"_{device}")
 
 
 def report(backend: str, device: str, shape: tuple[int, int], rows: list[Row]) -> None:
@@ -257,8 +279,7 @@ def report(backend: str, device: str, shape: tuple[int, int], rows: list[Row]) -
             f"| {row['work']} | {row['peer']} | {row['loss']} | {row['ours_ms']:.2f} | {row['peer_ms']:.2f} "
             f"| {row['ratio']:.2f} | {row['difference']:.1e} | {memory} |"
         )
-    name = f"losses_{backend}" + ("" if device == "cpu" else f"_{device}")
-    write(name, "\n".join([*lines, ""]), {"environment": about, "rows": rows})
+    write(report_name(backend, device), "\n".join([*lines, ""]), {"environment": about, "rows": rows})
 
 
 if __name__ == "__main__":
