@@ -109,14 +109,23 @@ def are_not_negative(y_true: Any, y_pred: Any) -> bool:
 
 def are_binary(y_true: Any, y_pred: Any) -> bool:
     """Whether labels are 0 or 1 and scores can be compared."""
-    return bool(y_pred.size) and bool(((y_true == 0) | (y_true == 1)).all()) and not _has_nan(y_pred)
+    if not _are_ones_and_zeros(y_true) or not _are_numbers(y_pred):
+        return False
+    least = y_pred.min()
+    return bool(least == least)  # nan is the least of all
 
 
 def are_probabilities(y_true: Any, y_pred: Any) -> bool:
     """Whether labels are 0 or 1 and scores from 0 to 1."""
-    return bool(y_pred.size and ((y_true == 0) | (y_true == 1)).all() and y_pred.min() >= 0 and y_pred.max() <= 1)
+    if not _are_ones_and_zeros(y_true) or not _are_numbers(y_pred):
+        return False
+    return bool(y_pred.min() >= 0 and y_pred.max() <= 1)
 
 
-def _has_nan(x: Any) -> bool:
-    least = x.min()
-    return bool(least != least)
+def _are_ones_and_zeros(x: Any) -> bool:
+    return _are_numbers(x) and bool(((x == 0) | (x == 1)).all())
+
+
+def _are_numbers(x: Any) -> bool:
+    """Whether there are some, of a kind that is sure to be computed with."""
+    return x.dtype.kind in "biuf" and bool(x.size)
