@@ -27,7 +27,7 @@ from multiloss._tree import leaves, unflatten
 from multiloss._typing import DType, Shape, Tensor, TensorLike
 from multiloss.interface import Backend
 from multiloss.metrics._variables import Declaration, Variable, at_boundary, declaration, initial, merged, plain
-from multiloss.metrics._waiting import MISSES, Queue
+from multiloss.metrics._waiting import MISSES, REST, Queue
 
 MetricT = TypeVar("MetricT", bound="Metric")
 
@@ -128,7 +128,11 @@ class Metric:
     @property
     def state(self) -> Any:
         """What has been accumulated, to save, move or merge; None before the first batch."""
-        return self._state if not self._waiting else self._with_waiting()
+        if not self._waiting:
+            return self._state
+        if self._waiting == 1 and self._queue is not None:
+            self._queue.rest = REST
+        return self._with_waiting()
 
     @state.setter
     def state(self, state: Any) -> None:
@@ -172,7 +176,7 @@ class Metric:
     def _expect(self, backend: Backend, args: tuple[Any, ...], arrived: list[Tensor]) -> None:
         """After a batch that could not wait: make room where others like it may, unless those before it come again."""
         if self._queue is not None:
-            self._queue.misses += 1
+            self._queue.misses += not self._queue.rest
             if self._queue.misses < MISSES:
                 return
         queue = None

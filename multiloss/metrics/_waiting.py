@@ -22,6 +22,9 @@ MOST_ELEMENTS = 1 << 16
 MISSES = 8
 """How many batches in a row of another kind it takes until batches of that kind are waited for."""
 
+REST = 16
+"""For how many batches none waits after the state was asked for with a single one waiting: so it may be after each."""
+
 Check = Callable[..., bool]
 
 
@@ -35,6 +38,7 @@ class Queue:
         stacked: whether batches are put on an axis of their own, and not one after the other.
         length: how many may wait.
         misses: how many batches in a row could not.
+        rest: how many of the next batches shall not.
     """
 
     def __init__(self, backend: Backend, views: Sequence[Any], check: Check | None, stacked: bool) -> None:
@@ -43,6 +47,7 @@ class Queue:
         self.check = check
         self.stacked = stacked
         self.misses = 0
+        self.rest = 0
         self.length = min(MOST_BATCHES, MOST_ELEMENTS // max(1, *(size_of(each) for each in views)))
         # Written to again and again: memory that is fresh costs more than copying.
         self._held = [host.full((self.length, *each.shape), 0, like=each) for each in views]
@@ -50,6 +55,9 @@ class Queue:
 
     def put(self, at: int, args: Sequence[Any]) -> bool:
         """Copy a batch to the place `at` if it may wait, and tell whether it may."""
+        if self.rest:
+            self.rest -= 1
+            return False
         backend, held = self.backend, self._held
         if len(args) != len(held) or (backend.is_host and active().backend is not backend):
             return False

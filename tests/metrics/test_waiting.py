@@ -210,3 +210,18 @@ if {"torch", "numpy"} <= set(BACKENDS):
             metric.update_state(theirs, theirs)
         metric.update_state(ours, ours)
         assert int(metric.state.count) == 4
+
+
+@pytest.mark.backends("numpy", "torch")
+def test_no_batch_waits_while_the_value_is_asked_for_after_each(tensor: Make) -> None:
+    metric, batch = metrics.MeanSquaredError(), (tensor([[0.0]]), tensor([[2.0]]))
+    waited = 0
+    for _ in range(40):
+        metric.update_state(*batch)
+        waited += metric._waiting
+        assert float(metric.result()) == 4.0
+    assert 0 < waited < 5
+    for _ in range(40):
+        metric.update_state(*batch)
+    assert metric._waiting > 20
+    assert int(metric.state.count) == 80
