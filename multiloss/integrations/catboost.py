@@ -22,7 +22,9 @@ Named inputs, such as a teacher's scores, are given to `as_objective(loss, input
 data. CatBoost asks for some rows at a time and does not say which, so `fit` then hands it the numbers of the rows as targets, and
 the objective looks up what they stand for. Therefore they work in `objective.fit(CatBoostRegressor(...), X, y)` alone, with
 numeric features (those of categories are made from targets), without an `eval_set`, and with one score per row; anything
-else raises an error that says so. The metric shown is the mean of the loss.
+else raises an error that says so. Two classes are one score: train a CatBoostRegressor, whose targets may be numbers of rows,
+with `link="logit"`, and use the objective's `predict_proba`. For several classes CatBoost wants targets that are classes; XGBoost
+and LightGBM take named inputs of those. The metric shown is the mean of the loss.
 
 CatBoost chooses the learning rate, the number of leaf estimation iterations and the bootstrap by the name of its own
 objectives. With those equal (`learning_rate`, `leaf_estimation_iterations`, `leaf_estimation_method="Newton"`) and the same

@@ -53,6 +53,11 @@ def _of_one(loss: RawLoss, labels: Any, weight: Any) -> float:
     while right < 0 and reach < furthest:
         high, reach = high + reach, 2 * reach
         right = slope(high)
+    for _ in range(60):  # where a loss clips its probabilities it is flat at both ends
+        if left != 0 or right != 0 or loss.link.name != "logit":
+            break
+        low, high = 0.9 * low, 0.9 * high
+        left, right = slope(low), slope(high)
     for _ in range(60):  # a link that is flat at its end says nothing about where the least is
         if left != 0 or right <= 0:
             break

@@ -221,6 +221,25 @@ def test_named_inputs_reach_the_rows_that_they_belong_to(repeats):
     np.testing.assert_allclose(shown[-1], expected, 1e-6)
 
 
+def test_labels_may_have_named_inputs_in_a_regressor():
+    def distilled(y_true, y_pred, teacher):
+        return losses.binary_crossentropy(0.5 * (y_true + teacher), y_pred)
+
+    x, y, _ = PROBLEMS["labels"]
+    teacher = np.random.default_rng(5).uniform(size=len(y))
+    objective = as_objective(LossFunctionWrapper(distilled), link="logit", inputs={"teacher": teacher})
+    ours = catboost.CatBoostRegressor(loss_function=objective, iterations=20, **PARAMS | EXACT)
+    objective.fit(ours, x, y, WEIGHTS)
+    plain = as_objective("binary_crossentropy")
+    theirs = catboost.CatBoostRegressor(
+        loss_function=plain, eval_metric=as_metric("binary_crossentropy"), iterations=20, **PARAMS | EXACT
+    )
+    plain.fit(theirs, x, 0.5 * (y + teacher), WEIGHTS)
+    found = objective.predict_proba(ours, x)
+    np.testing.assert_allclose(found.sum(1), 1.0, 1e-12)
+    np.testing.assert_allclose(found, plain.predict_proba(theirs, x), 0, 1e-5)
+
+
 def test_a_model_with_named_inputs_keeps_no_training_data(tmp_path):
     x, y, _ = PROBLEMS["values"]
     objective, own = guided(iterations=3)
