@@ -71,22 +71,26 @@ def _clip_jvp(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def unit_vectors(x: jax.Array, axis: Axis) -> jax.Array:
     """Return `x` divided by its Euclidean norm over `axis`, as the interface describes it."""
-    largest, norm = _norm(x, axis)
-    return x / completed(largest) / norm  # another divisor than that of the squares: their quotient is not written
+    scale, norm = _norm(x, axis)
+    return x * completed(scale) / norm  # another factor than that of the squares: their product is not written
 
 
 @unit_vectors.defjvp
 def _unit_vectors_jvp(axis: Axis, primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
     (x,), (tangent,) = primals, tangents
-    largest, norm = _norm(x, axis)
+    scale, norm = _norm(x, axis)
     unit = unit_vectors(x, axis)
-    tangent = tangent / largest
+    tangent = tangent * scale
     return unit, (tangent - unit * sum_of(unit * tangent, axis, True)) / norm
 
 
 def _norm(x: jax.Array, axis: Axis) -> tuple[jax.Array, jax.Array]:
-    """Return the largest magnitude over `axis`, 1 if that is 0, and the norm divided by it, infinite if it is 0."""
+    """Return a factor that makes the largest magnitude over `axis` about 1, and the norm of that, infinite if it is 0.
+
+    The factor is neither infinite nor so small that it counts as 0. It may be rounded: what is divided by has it, too.
+    """
+    tiny = float(jnp.finfo(x.dtype).tiny)  # type: ignore[no-untyped-call]
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis, keepdims=True))
-    largest = jnp.where(largest == 0, 1.0, largest)
-    squared = sum_of(jnp.square(x / largest), axis, True)
-    return largest, jnp.sqrt(jnp.where(squared == 0, jnp.inf, squared))
+    scale = jnp.where(largest == 0, 1.0, 1.0 / jnp.clip(largest, tiny, 1.0 / tiny))
+    squared = sum_of(jnp.square(x * scale), axis, True)
+    return scale, jnp.sqrt(jnp.where(squared == 0, jnp.inf, squared))
