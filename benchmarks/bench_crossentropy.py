@@ -13,6 +13,7 @@ import argparse
 import functools
 import gc
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -193,6 +194,50 @@ def torch_gradient(rows: int, classes: int, device: str = "cpu") -> Candidates:
     }
 
 
+def torch_probabilities(rows: int, classes: int, device: str = "cpu") -> Candidates:
+    os.environ["KERAS_BACKEND"] = "torch"
+    import keras
+
+    torch, tensor = _torch(device)
+    from multiloss.losses import SparseCategoricalCrossentropy
+
+    z, y = map(tensor, logits_and_labels(rows, classes))
+    p = torch.softmax(z, 1)
+
+    def run(loss: Callable[..., Any]) -> Callable[[], Any]:
+        def value() -> Any:
+            with torch.no_grad():
+                return loss(y, p)
+
+        return value
+
+    return {"ours": run(SparseCategoricalCrossentropy()), "Keras": run(keras.losses.SparseCategoricalCrossentropy())}
+
+
+def torch_small(rows: int, classes: int, device: str = "cpu") -> Candidates:
+    torch, tensor = _torch(device)
+    from multiloss.losses import SparseCategoricalCrossentropy, sparse_categorical_crossentropy
+
+    rng = np.random.default_rng(0)
+    z, y = tensor(rng.standard_normal((rows, classes), np.float32)), tensor(rng.integers(0, classes, rows))
+    loss = SparseCategoricalCrossentropy(from_logits=True)
+    functional = torch.nn.functional.cross_entropy
+
+    def often(fn: Callable[[], Any]) -> Callable[[], Any]:
+        def thousand() -> Any:
+            for _ in range(1000):
+                value = fn()
+            return value.mean()
+
+        return thousand
+
+    return {
+        "ours": often(lambda: loss(y, z)),
+        "ours, function": often(lambda: sparse_categorical_crossentropy(y, z, from_logits=True)),
+        "F.cross_entropy": often(lambda: functional(z, y)),
+    }
+
+
 def torch_linear(
     rows: int, size: int, classes: int, device: str = "cpu", dtype: str = "float32", slow: bool = True
 ) -> Candidates:
@@ -296,6 +341,9 @@ CASES: Mapping[str, list[Case]] = {
             "value, soft labels", LARGE, functools.partial(torch_value, options="soft"),
             {"ours": {"F.cross_entropy": 0.32}},
         ),
+        Case("value, from probabilities", LARGE, torch_probabilities, {"ours": {"Keras": 0.08}}),
+        Case("small value, a thousand times", (32, 10), torch_small, {}),
+        Case("larger value, a thousand times", (128, 1000), torch_small, {}),
         Case(
             "linear", (4096, 512, 64000), torch_linear,
             {"ours": {"unfused": 0.92, "torch.compile": 1.05, "F.linear_cross_entropy": 0.65}}, 3,
@@ -321,7 +369,7 @@ CASES: Mapping[str, list[Case]] = {
         ),
     ],
 }  # fmt: skip
-PACKAGES = {"numpy": ["numpy", "scipy"], "torch": ["torch"], "jax": ["jax", "optax"]}
+PACKAGES = {"numpy": ["numpy", "scipy"], "torch": ["torch", "keras"], "jax": ["jax", "optax"]}
 ON_CUDA = ("value", "value and gradient", "linear, bfloat16")
 """What `--device cuda` runs, at the sizes of a language model on one card."""
 CUDA_SHAPES = {"value": (8192, 128256), "value and gradient": (8192, 128256), "linear, bfloat16": (4096, 4096, 128256)}

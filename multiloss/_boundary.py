@@ -108,6 +108,24 @@ def settled(y_true: TensorLike, y_pred: TensorLike) -> Backend | None:
     return None if owner.is_host and active().backend is not owner else owner
 
 
+def settled_classes(y_true: TensorLike, y_pred: TensorLike) -> Backend | None:
+    """Do what `settled` does, for the class indices of predictions with their classes on the last axis.
+
+    What needs nothing done to it has one index in range for each row, which can be looked at.
+    """
+    kind = type(y_pred)
+    owner = _owners.get(kind)
+    if owner is None or type(y_true) is not kind or y_pred.dtype not in owner.full_precision or not y_pred.ndim:
+        return None
+    shape = y_pred.shape
+    if y_true.shape != shape[:-1] or not owner.has_values(y_true):
+        return None
+    if owner.is_host and active().backend is not owner:
+        return None
+    labels = owner.to_numpy(y_true)
+    return owner if labels.size and labels.dtype.kind in "iu" and _all_in_range(labels, shape[-1]) else None
+
+
 # ── Dtypes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -270,7 +288,7 @@ def check_labels(labels: Any, classes: int, *, ignore_class: int | None = None, 
 
     `labels` and `selected` (a boolean array of their shape, or None) are host arrays.
     """
-    if not labels.size or (labels.min() >= 0 and labels.max() < classes and labels.dtype.kind in "biu"):
+    if not labels.size or (labels.dtype.kind in "biu" and _all_in_range(labels, classes)):
         return
     whole = labels.round() == labels
     bad = ~((labels >= 0) & (labels < classes) & whole)
@@ -287,6 +305,10 @@ def check_labels(labels: Any, classes: int, *, ignore_class: int | None = None, 
         f"{classes - 1}" + (f" (or ignore_class={ignore_class})" if ignore_class is not None else "") + ". "
         "Shift or re-encode the labels, or leave entries out with mask= or ignore_class=."
     )
+
+
+def _all_in_range(labels: Any, classes: int) -> bool:
+    return bool(labels.min() >= 0 and labels.max() < classes)
 
 
 def describe(x: Tensor) -> str:

@@ -10,7 +10,6 @@ from multiloss._boundary import (
     arrive,
     as_floats,
     match_ranks,
-    settled,
 )
 from multiloss._errors import ArgumentError, NotSupportedError
 from multiloss._names import dtype_name, snake_case
@@ -326,7 +325,7 @@ class LossFunctionWrapper(Loss):
             self._inputs.check(type(self).__name__, operands)
         tensors, static, direct = self._ready
         if direct and sample_weight is None and mask is None and self.dtype is None and not operands:
-            owner = settled(y_true, y_pred)
+            owner = spec.settle(y_true, y_pred)
             if owner is not None:
                 given = {
                     "reduction": self.reduction,

@@ -129,6 +129,7 @@ def _in_one_dtype(hidden: Tensor, weight: Tensor, bias: Tensor, dtype: DType | N
 def _linear_loss(formula: Callable[..., Tensor]) -> Any:
     """Make the formula a public loss whose predictions are hidden states, followed by weight and bias."""
     spec = _LinearSpec(formula, "class index", "real", "joint")
+    spec.shortcut = False  # for hidden states, which are no logits
     run = publish(spec)
 
     @functools.wraps(formula)

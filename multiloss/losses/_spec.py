@@ -17,6 +17,7 @@ from multiloss._boundary import (
     as_floats,
     require_real,
     settled,
+    settled_classes,
 )
 from multiloss._errors import ArgumentError
 from multiloss._registry import owner_of
@@ -59,7 +60,7 @@ Prediction = Literal[
 Event = Literal["mean", "joint", "element", "ratio", "row"]
 F = TypeVar("F", bound=Callable[..., Any])
 
-_AT_THE_BOUNDARY = ("axis", "class_weight", "ignore_class")
+_AT_THE_BOUNDARY = ("axis", "class_weight", "ignore_class", "from_sorted_ids")
 """The parameters that act before or after the formula, too."""
 
 
@@ -93,7 +94,8 @@ class LossSpec:
         reduced: what the class form runs.
         selected: what a metric runs: values per sample, and which of them count.
         settled: what the class form runs on tensors that need nothing done to them.
-        shortcut: whether such tensors may go straight to the formula.
+        settle: what finds the backend of such tensors, or None for others.
+        shortcut: whether they may go straight to the formula.
 
     What is run is pure and traced, and live as long as the process, so that backends may keep what they compile.
     """
@@ -133,7 +135,8 @@ class LossSpec:
             name: default for name, default in self._all.items() if name not in self.operands
         }
         self.extras = frozenset(self.defaults) - frozenset(self._positional)
-        self.shortcut = target != "class index"
+        self.settle = settled_classes if target == "class index" else settled
+        self.shortcut = target != "class index" or prediction != "label"
         self.samples: Callable[..., Tensor] = functools.partial(samples, self)
         self.reduced: Callable[..., Any] = functools.partial(reduced, self)
         self.selected: Callable[..., tuple[Tensor, Selection]] = functools.partial(selected, self)
@@ -343,7 +346,7 @@ _NO_PARAMETERS: Mapping[str, Any] = {}
 
 def publish(spec: LossSpec) -> Any:
     """Return the public function of a loss: the boundary around its formula."""
-    formula, by_rows, shortcut = spec.formula, spec.by_rows, spec.shortcut
+    formula, by_rows, settle, shortcut = spec.formula, spec.by_rows, spec.settle, spec.shortcut
 
     @functools.wraps(formula)
     def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
@@ -353,7 +356,7 @@ def publish(spec: LossSpec) -> Any:
             operands, static = spec.split(spec.bind(args, kwargs))
             direct = spec.direct(operands, static)
         if direct:
-            owner = settled(y_true, y_pred)
+            owner = settle(y_true, y_pred)
             if owner is not None:
                 in_rows = by_rows if not static else spec.in_rows(static)
                 return (owner.run_rows if in_rows else owner.run)(formula, y_true, y_pred, **static)
