@@ -24,6 +24,10 @@ What comes with an objective, because XGBoost leaves it to you:
 
 A squared error, logistic, Poisson or softmax model equals that of the built-in objective to 1e-5 after 50 rounds.
 
+Named inputs, such as a teacher's scores, are given to `as_objective(loss, inputs={...})` with a row for each of the training
+data. A loss of your own that is of several classes says `link="softmax"`: it gets class indices and probabilities, or logits
+if it has a parameter `from_logits`. Data sets for evaluation have no named inputs; show another loss of them.
+
 `XGBRegressor` takes every objective for one of the identity link, so its `predict` gives raw scores: use
 `objective.predict(model, X)`, or `xgboost.train`, for counts.
 """
@@ -79,10 +83,11 @@ def as_objective(
         loss: a loss, its name, or a function of `(y_true, y_pred)` over `multiloss.backend`.
         link: `"identity"`, `"logit"`, `"log"` or `"softmax"`: how raw scores become what the loss predicts. By default
             what the loss predicts decides (probabilities: logit or softmax; positive numbers: log); identity for a
-            loss of your own. A loss that can be computed from logits is.
+            loss of your own. A loss that can be computed from logits is, also one of your own with a parameter `from_logits`.
         hessian: the curvature: `"exact"`, `"fisher"`, `"gauss_newton"` or `"constant"`; see `multiloss.grad_and_hessian`.
         floor: the least curvature of a sample, before its weight.
-        inputs: the loss's named inputs by name, such as a teacher's scores, with a row for each of the training data.
+        inputs: the loss's named inputs by name, such as a teacher's scores, with a row for each of the training data. Several
+            classes then start from the logarithms of their shares.
 
     Raises:
         NamedInputError: for an input that the loss does not take, or one that is missing.
@@ -144,6 +149,7 @@ class XGBoostObjective:
 
         Raises:
             LabelError: for labels that the loss is not made for.
+            ShapeError: for named inputs with another number of rows.
         """
         labels, weight = dtrain.get_label(), weights_or_none(dtrain.get_weight())
         own: dict[str, Any] = {"objective": _SAME_LINK[self.raw.link.name], "disable_default_eval_metric": True}
@@ -154,7 +160,10 @@ class XGBoostObjective:
             classes = num_class if num_class is not None else _classes(labels)
             own |= {"num_class": classes, "objective": _SAME_LINK["softmax"]}
         elif num_class is not None:
-            raise ArgumentError(f"num_class={num_class} cannot act: {self.raw.name} is not of several classes.")
+            raise ArgumentError(
+                f"num_class={num_class} cannot act: {self.raw.name} is not of several classes. If it is a loss of your "
+                "own that is, say so: link='softmax'."
+            )
         return own | {"base_score": self._base_score(best_constant(self.raw, labels, weight, classes))}
 
     def start(self, y_true: Any, sample_weight: Any = None) -> dict[str, Any]:
@@ -162,6 +171,7 @@ class XGBoostObjective:
 
         Raises:
             LabelError: for labels that the loss is not made for.
+            ShapeError: for named inputs with another number of rows.
         """
         labels = xgboost.DMatrix(column(y_true)[:, :0], label=y_true, weight=sample_weight)
         if self.raw.link.name == "log":  # XGBRegressor knows the identity alone

@@ -17,9 +17,16 @@ def best_constant(loss: RawLoss, labels: Any, weight: Any, classes: int = 1) -> 
         labels: (N,) as a host array.
         weight: (N,) or None.
         classes: how many raw scores a sample has.
+
+    With named inputs the scores of several classes are the logarithms of their shares, centered.
+
+    Raises:
+        LabelError: for labels that the loss is not made for.
+        ShapeError: for named inputs with another number of rows.
     """
     if not labels.size:
         return [0.0] * classes
+    loss.check_rows(len(labels))
     labels = labels.astype("float64")
     weight = None if weight is None else weight.astype("float64")
     if loss.several:

@@ -80,4 +80,5 @@ def _resolve(what: Any) -> Any:
 def _of_predictions(loss: Loss) -> Loss:
     """Return a loss of probabilities where it could be of logits."""
     _, parameters = spec_and_parameters(loss)
-    return with_parameters(loss, from_logits=False) if parameters.get("from_logits") else loss
+    of_logits = parameters.get("from_logits") or vars(loss).get("from_logits")
+    return with_parameters(loss, from_logits=False) if of_logits else loss

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from multiloss._errors import ArgumentError, LabelError, NotSupportedError, ShapeError
+from multiloss._errors import ArgumentError, LabelError, NamedInputError, NotSupportedError, ShapeError
 from multiloss._registry import owner_of
 from multiloss._typing import Tensor, TensorLike
 from multiloss.derivatives._formulas import hot
@@ -47,11 +47,19 @@ class RawLoss:
         inputs: Mapping[str, TensorLike] | None = None,
     ) -> None:
         found = as_loss(loss)
-        self.inputs = dict(inputs or {})
-        if inputs is not None:
-            found._inputs.check(found.name or type(found).__name__, self.inputs)
+        given = {name: each for name, each in (inputs or {}).items() if each is not None}
+        name = found.name or type(found).__name__
+        missing = [each for each in found._inputs.required if each not in given]
+        if missing:
+            raise NamedInputError(
+                f"{name} needs {missing[0]}= in every call, and it is missing. To train, pass inputs={{{missing[0]!r}: ...}} "
+                "with a row for each of the training data. As a metric it cannot act, since data sets for evaluation have no "
+                "named inputs: show another loss."
+            )
+        found._inputs.check(name, given)
+        self.inputs = {name: to_host(K.asarray(each)) for name, each in given.items()}
         shared = found._inputs.shared
-        self.by_row = {name for name, each in self.inputs.items() if getattr(each, "ndim", 1) and name not in shared}
+        self.by_row = {name for name, each in self.inputs.items() if each.ndim and name not in shared}
         """The named inputs that have a row for each of the training data."""
         self.loss = with_parameters(found, reduction="sum", dtype=None)
         self.link: Link = link_of(self.loss, link)
@@ -59,7 +67,7 @@ class RawLoss:
         self.floor = floor
         own, _ = spec_and_parameters(self.loss)
         self.spec, self.parameters = spec_and_parameters(_first(self.loss))
-        self.name = found.name or type(found).__name__
+        self.name = name
         self.of_raw = _of_raw(self.loss, self.link)
         self.halved = own is spec_of(mean_squared_error)
         self.counts = own is spec_of(poisson) and self.link.name == "log"
@@ -96,8 +104,10 @@ class RawLoss:
 
         Raises:
             LabelError: for labels that the loss is not made for.
-            ShapeError: for another number of scores than the loss takes.
+            ShapeError: for another number of scores than the loss takes, and for named inputs with another number of rows.
         """
+        if rows is None:
+            self.check_rows(len(raw))
         targets = self.targets(labels, raw)
         if weight is not None and self.counts:
             weight = weight.reshape(-1, 1)
@@ -106,6 +116,19 @@ class RawLoss:
             inputs = {name: each[rows] if name in self.by_row else each for name, each in inputs.items()}
         gradient, curvature = self.derive(form, enlarged)(targets, raw, weight, **inputs)
         return to_host(gradient), to_host(curvature)
+
+    def check_rows(self, count: int) -> None:
+        """Raise if the named inputs have another number of rows than the training data.
+
+        Raises:
+            ShapeError: with both numbers.
+        """
+        for name in sorted(self.by_row):
+            if len(self.inputs[name]) != count:
+                raise ShapeError(
+                    f"{name} has {len(self.inputs[name])} rows, and the training data have {count}. Expected as many: give "
+                    "as_objective the rows of inputs that belong to those that are trained on."
+                )
 
     def value(self, labels: Any, raw: Any, weight: Any, rows: Any) -> float:
         """Return the sum of the weighted losses of some of the rows."""
@@ -134,13 +157,19 @@ class RawLoss:
         if labels.size == raw.size:
             labels = labels.reshape(raw.shape)
         self._check(labels, columns)
-        target = None if self.spec is None else self.spec.target
+        target = self._kind(labels)
         if target == "one-hot" and labels.ndim == 1:
             return K.moveaxis(hot(labels.astype("int32"), K.moveaxis(raw, 1, 0), 0), 0, 1)
         return labels.astype("int32", copy=False) if target == "class index" else labels.astype(raw.dtype, copy=False)
 
+    def _kind(self, labels: Any) -> str | None:
+        """Return what the targets are; a loss of one's own that is of several classes has indices of these, or a row each."""
+        if self.spec is not None:
+            return self.spec.target
+        return "class index" if self.several and labels.ndim == 1 else None
+
     def _check(self, labels: Any, classes: int) -> None:
-        target = None if self.spec is None else self.spec.target
+        target = self._kind(labels)
         if not labels.size:
             return
         least, most = float(labels.min()), float(labels.max())
@@ -194,8 +223,7 @@ def _of_raw(loss: Loss, link: Link) -> Loss:
     if isinstance(loss, Sum):
         parts = {name: (_of_raw(part, link), *loss.weights[name]) for name, part in loss.losses.items()}
         return Sum(parts, "sum", loss.name)
-    _, parameters = spec_and_parameters(loss)
-    if "from_logits" in parameters and link.name in ("logit", "softmax"):
+    if link.name in ("logit", "softmax") and _takes_logits(loss):
         return with_parameters(loss, from_logits=True) if "from_logits" in vars(loss) else _rebound(loss)
     if link.name == "identity":
         return loss
@@ -209,8 +237,17 @@ def _of_raw(loss: Loss, link: Link) -> Loss:
     return wrapped
 
 
+def _takes_logits(loss: Loss) -> bool:
+    """Whether a loss has a parameter `from_logits`; one of one's own may, too."""
+    _, parameters = spec_and_parameters(loss)
+    if "from_logits" in parameters or "from_logits" in vars(loss):
+        return True
+    code = getattr(loss.fn, "__code__", None) if isinstance(loss, LossFunctionWrapper) else None
+    return code is not None and "from_logits" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
 def _rebound(loss: Loss) -> Loss:
-    """Return a loss made from a bare function, whose parameters are all at their defaults, from logits."""
+    """Return a loss made from a function whose `from_logits` is at its default, from logits."""
     assert isinstance(loss, LossFunctionWrapper)
     return LossFunctionWrapper(loss.fn, "sum", loss.name, loss.dtype, **{**loss.parameters, "from_logits": True})
 

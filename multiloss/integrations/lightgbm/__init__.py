@@ -20,6 +20,11 @@ What comes with an objective, because LightGBM leaves it to you:
 
 A squared error, logistic, Poisson or softmax model equals that of the built-in objective to 1e-5 after 50 rounds.
 
+Named inputs, such as a teacher's scores, are given to `as_objective(loss, inputs={...})`, or to the estimators'
+`fit(X, y, inputs={...})`, with a row for each of the training data. A loss of your own that is of several classes says
+`link="softmax"`: it gets class indices and probabilities, or logits if it has a parameter `from_logits`. Data sets for
+evaluation have no named inputs; show another loss of them.
+
 With `LGBMClassifier` or `LGBMRegressor` themselves: `fit(X, y, **objective.start(y))`, then `objective.finish(model)`.
 """
 

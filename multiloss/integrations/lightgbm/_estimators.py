@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import lightgbm
 
 from multiloss._errors import ArgumentError
+from multiloss._typing import TensorLike
 from multiloss.derivatives._transform import Curvature
 from multiloss.dispatch import K
 from multiloss.integrations._boosting import to_host
@@ -46,6 +47,7 @@ class _Estimator:
         labels: Any,
         weight: Any,
         total_weight: Any,
+        inputs: Mapping[str, TensorLike] | None,
         others: dict[str, Any],
     ) -> None:
         """Call LightGBM's `fit`, with `labels` and `total_weight` as it will make them of `y` and `weight`."""
@@ -54,7 +56,7 @@ class _Estimator:
             raise ArgumentError(
                 f"{own[0]}= cannot act here, since training starts from a constant. Use LightGBM's estimator."
             )
-        objective = as_objective(self.loss, link=self.link, hessian=self.hessian, floor=self.floor)
+        objective = as_objective(self.loss, link=self.link, hessian=self.hessian, floor=self.floor, inputs=inputs)
         start = objective.start(labels, total_weight)
         evaluated = _evaluated(others)
         if evaluated:
@@ -92,12 +94,24 @@ class LossClassifier(_Estimator, lightgbm.LGBMClassifier):
         """Return the parameters by name; see scikit-learn's."""
         return self._visible(super().get_params(deep))
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **others: Any) -> LossClassifier:
-        """Fit to labels of any kind, encoded in their order; the arguments are those of `LGBMClassifier.fit`.
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        inputs: Mapping[str, TensorLike] | None = None,
+        **others: Any,
+    ) -> LossClassifier:
+        """Fit to labels of any kind, encoded in their order.
+
+        The arguments are those of `LGBMClassifier.fit`, and the loss's named `inputs`.
 
         Raises:
             ArgumentError: for initial scores, which this estimator chooses itself.
             LabelError: for more classes than the loss takes.
+            NamedInputError: for an input that the loss does not take, or one that is missing.
+            ShapeError: for named inputs with another number of rows.
         """
         from sklearn.preprocessing import LabelEncoder
         from sklearn.utils.class_weight import compute_sample_weight
@@ -105,7 +119,7 @@ class LossClassifier(_Estimator, lightgbm.LGBMClassifier):
         labels = LabelEncoder().fit_transform(y)
         total = compute_sample_weight(self.class_weight, y)
         total = total if sample_weight is None else total * _as_floats(sample_weight)
-        self._fit(super().fit, X, y, labels, sample_weight, total, dict(others))
+        self._fit(super().fit, X, y, labels, sample_weight, total, inputs, dict(others))
         return self
 
     def predict(self, X: Any, raw_score: bool = False, **options: Any) -> Any:
@@ -153,15 +167,25 @@ class LossRegressor(_Estimator, lightgbm.LGBMRegressor):
         """Return the parameters by name; see scikit-learn's."""
         return self._visible(super().get_params(deep))
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **others: Any) -> LossRegressor:
-        """Fit; the arguments are those of `LGBMRegressor.fit`.
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        inputs: Mapping[str, TensorLike] | None = None,
+        **others: Any,
+    ) -> LossRegressor:
+        """Fit; the arguments are those of `LGBMRegressor.fit`, and the loss's named `inputs`.
 
         Raises:
             ArgumentError: for initial scores, which this estimator chooses itself.
             LabelError: for targets that the loss is not made for.
+            NamedInputError: for an input that the loss does not take, or one that is missing.
+            ShapeError: for named inputs with another number of rows.
         """
         weight = None if sample_weight is None else _as_floats(sample_weight)
-        self._fit(super().fit, X, y, _as_floats(y).ravel(), sample_weight, weight, dict(others))
+        self._fit(super().fit, X, y, _as_floats(y).ravel(), sample_weight, weight, inputs, dict(others))
         return self
 
     def predict(self, X: Any, raw_score: bool = False, **options: Any) -> Any:

@@ -38,10 +38,11 @@ def as_objective(
         loss: a loss, its name, or a function of `(y_true, y_pred)` over `multiloss.backend`.
         link: `"identity"`, `"logit"`, `"log"` or `"softmax"`: how raw scores become what the loss predicts. By default
             what the loss predicts decides (probabilities: logit or softmax; positive numbers: log); identity for a
-            loss of your own. A loss that can be computed from logits is.
+            loss of your own. A loss that can be computed from logits is, also one of your own with a parameter `from_logits`.
         hessian: the curvature: `"exact"`, `"fisher"`, `"gauss_newton"` or `"constant"`; see `multiloss.grad_and_hessian`.
         floor: the least curvature of a sample, before its weight.
-        inputs: the loss's named inputs by name, such as a teacher's scores, with a row for each of the training data.
+        inputs: the loss's named inputs by name, such as a teacher's scores, with a row for each of the training data. Several
+            classes then start from the logarithms of their shares.
 
     Raises:
         NamedInputError: for an input that the loss does not take, or one that is missing.
@@ -114,6 +115,7 @@ class LightGBMObjective:
         Raises:
             ArgumentError: for an `objective` among the parameters, and for initial scores or a model to start from.
             LabelError: for labels that the loss is not made for.
+            ShapeError: for named inputs with another number of rows.
         """
         if "objective" in params:
             raise ArgumentError(
@@ -163,6 +165,7 @@ class LightGBMObjective:
 
         Raises:
             LabelError: for labels that the loss is not made for.
+            ShapeError: for named inputs with another number of rows.
         """
         dataset = lightgbm.Dataset(column(y_true), y_true, weight=sample_weight, free_raw_data=True)
         labels, weight = self._labels(dataset.construct())

@@ -264,7 +264,7 @@ def test_what_named_inputs_cannot_reach_raises():
         with pytest.raises(_errors.ArgumentError, match=match):
             objective.fit(own, x, y, **others)
     objective, own = guided()
-    with pytest.raises(_errors.ShapeError, match="teacher has 400 rows, and y has 399"):
+    with pytest.raises(_errors.ShapeError, match="teacher has 400 rows, and the training data have 399"):
         objective.fit(own, x[1:], y[1:])
     with pytest.raises(_errors.NotSupportedError, match="Train with"):
         objective.calc_ders_range(y, y, None)
@@ -273,11 +273,119 @@ def test_what_named_inputs_cannot_reach_raises():
     with pytest.raises(_errors.NamedInputError, match="needs teacher="):
         as_objective(LossFunctionWrapper(halfway))
 
-    def of_classes(y_true, y_pred, teacher):
-        return losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True) + K.sum(teacher, -1)
 
-    with pytest.raises(_errors.NotSupportedError, match="row by row, as classes"):
-        as_objective(LossFunctionWrapper(of_classes), link="softmax", inputs={"teacher": TEACHER})
+TEACHER_LOGITS = np.random.default_rng(6).normal(size=(400, 3))
+
+
+class Distillation(losses.Loss):
+    """The mean of the cross-entropies with the label and with what a teacher says."""
+
+    def __init__(self, from_logits=False, **settings):
+        super().__init__(**settings)
+        self.from_logits = from_logits
+
+    def call(self, y_true, y_pred, *, teacher):
+        soft = K.categorical_crossentropy(K.softmax(teacher), y_pred, from_logits=self.from_logits)
+        return 0.5 * (K.sparse_categorical_crossentropy(y_true, y_pred, self.from_logits) + soft)
+
+
+def of_probabilities(y_true, y_pred, *, teacher):
+    return Distillation(reduction="none")(y_true, y_pred, teacher=teacher)
+
+
+def shares(scores):
+    exponentials = np.exp(scores - scores.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+class ByHand(catboost.MultiTargetCustomObjective, catboost.MultiTargetCustomMetric):
+    """The distillation above with CatBoost alone: targets are the shares of the classes, which are softened."""
+
+    def __init__(self, start):
+        self.start = start
+
+    def calc_ders_multi(self, approxes, targets, weight):
+        p = shares(np.array(approxes) + self.start)
+        return weight * (targets - p), weight * (np.outer(p, p) - np.diag(p))
+
+    def evaluate(self, approxes, targets, weights):
+        weights = np.ones(len(targets[0])) if weights is None else weights
+        logs = np.log(shares(np.stack(approxes, -1) + self.start))
+        return -(weights[:, None] * np.stack(targets, -1) * logs).sum(), weights.sum()
+
+    def get_final_error(self, error, weight):
+        return error / weight
+
+    def is_max_optimal(self):
+        return False
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("loss", [Distillation(), LossFunctionWrapper(of_probabilities)], ids=["logits", "shares"])
+def test_a_teachers_logits_reach_a_loss_of_several_classes(loss, weights):
+    x, y, _ = PROBLEMS["classes"]
+    objective = as_objective(loss, link="softmax", inputs={"teacher": TEACHER_LOGITS})
+    ours = catboost.CatBoostRegressor(loss_function=objective, iterations=10, **PARAMS)
+    objective.fit(ours, x, y, weights)
+    hand = ByHand(np.array(objective.constant))
+    theirs = catboost.CatBoostRegressor(loss_function=hand, eval_metric=hand, iterations=10, **PARAMS)
+    theirs.fit(x, 0.5 * (np.eye(3)[y.astype(int)] + shares(TEACHER_LOGITS)), sample_weight=weights)
+    np.testing.assert_allclose(scores(ours, x), scores(theirs, x) + hand.start, 0, 1e-5)
+    (shown,), (expected,) = (each.get_evals_result()["learn"].values() for each in (ours, theirs))
+    np.testing.assert_allclose(shown, expected, 1e-5)
+    found = objective.predict_proba(ours, x)
+    assert found.shape == (400, 3)
+    np.testing.assert_allclose(found.sum(1), 1.0, 1e-12)
+    np.testing.assert_array_equal(objective.predict(ours, x), found)
+
+
+def no_matter(y_true, y_pred, *, teacher, from_logits=False):
+    return K.sparse_categorical_crossentropy(y_true, y_pred, from_logits) + 0.0 * K.sum(teacher, -1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"leaf_estimation_iterations": 2}, {"bootstrap_type": "Bernoulli", "subsample": 0.7}],
+    ids=["one step", "two steps", "some rows"],
+)
+def test_several_classes_train_as_catboosts_multiclass_does(options):
+    x, y, _ = (each[:100] if hasattr(each, "shape") else each for each in PROBLEMS["classes"])
+    loss = LossFunctionWrapper(no_matter)
+    objective = as_objective(loss, link="softmax", inputs={"teacher": TEACHER_LOGITS[:100]})
+    params = PARAMS | options
+    ours = objective.fit(catboost.CatBoostRegressor(loss_function=objective, iterations=5, **params), x, y)
+    theirs = catboost.CatBoostClassifier(loss_function="MultiClass", iterations=5, boost_from_average=False, **params)
+    theirs.fit(x, y, **objective.start(y))
+    np.testing.assert_allclose(scores(ours, x), scores(theirs, x) + np.array(objective.constant), 0, 1e-5)
+
+
+def test_a_model_of_several_classes_with_named_inputs_can_be_saved(tmp_path):
+    x, y, _ = PROBLEMS["classes"]
+    objective = as_objective(Distillation(), link="softmax", inputs={"teacher": TEACHER_LOGITS})
+    ours = objective.fit(catboost.CatBoostRegressor(loss_function=objective, iterations=3, **PARAMS), x, y)
+    assert len(pickle.dumps(ours.get_param("loss_function"))) < 200
+    with pytest.raises(_errors.ArgumentError, match="fitted already"):
+        objective.fit(ours, x, y)
+    ours.save_model(tmp_path / "model.cbm")
+    loaded = catboost.CatBoost().load_model(tmp_path / "model.cbm")
+    np.testing.assert_allclose(scores(loaded, x), scores(ours, x), 1e-12)
+    np.testing.assert_allclose(objective.predict_proba(loaded, x), objective.predict_proba(ours, x), 1e-12)
+
+
+def test_what_named_inputs_of_several_classes_cannot_reach_raises():
+    x, y, _ = PROBLEMS["classes"]
+    objective = as_objective(Distillation(), link="softmax", inputs={"teacher": TEACHER_LOGITS})
+    with pytest.raises(_errors.ArgumentError, match="would make classes of them"):
+        objective.fit(catboost.CatBoostClassifier(loss_function=objective, **PARAMS), x, y)
+    own = catboost.CatBoostRegressor(loss_function=objective, **PARAMS)
+    with pytest.raises(_errors.ShapeError, match="teacher has 400 rows, and the training data have 399"):
+        objective.fit(own, x[1:], y[1:])
+    with pytest.raises(_errors.LabelError, match="whole numbers from 0 to 2"):
+        objective.fit(own, x, y + 0.5 * (y < 1))
+    with pytest.raises(_errors.NotSupportedError, match="Train with"):
+        objective.calc_ders_multi([0.0, 0.0, 0.0], 1.0, 1.0)
+    with pytest.raises(_errors.NamedInputError, match="needs teacher="):
+        as_metric(Distillation(), link="softmax")
 
 
 # ── Refusals ────────────────────────────────────────────────────────────────────────────────────────────────────
