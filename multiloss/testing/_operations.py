@@ -445,6 +445,8 @@ def _over_classes() -> Iterator[OperationCase]:
                 linear, name, (classes, SMOOTH, weight, bias), _linear_crossentropy, keywords, smooth=(1, 2, 3)
             )
             weighted = f"{name} of weighted rows"
+            if kind == "soft":
+                target, classes = (np.where(some[:, None] == 0, NAN, each) for each in (target, classes))
             yield OperationCase(softmax, weighted, (target, beyond, some), _softmax_crossentropy, keywords)
             inputs = (classes, beyond, weight, bias, some)
             yield OperationCase(linear, weighted, inputs, _linear_crossentropy, keywords, smooth=(2, 3))

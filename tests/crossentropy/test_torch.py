@@ -164,6 +164,22 @@ def test_any_number_of_classes_will_do(backend: Backend, classes: int) -> None:
     np.testing.assert_allclose(found.numpy(), values.numpy(), rtol=2e-6)
 
 
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("classes", [300, 1024, 2047, 2049])
+def test_a_confident_row_keeps_its_digits_wherever_its_class_is(backend: Backend, classes: int) -> None:
+    labels = torch.tensor([0, 255, classes // 2, classes - 2, classes - 1])
+    logits = torch.randn((len(labels), classes), generator=torch.Generator().manual_seed(0))
+    logits[range(len(labels)), labels] += 20.0
+    hot = torch.nn.functional.one_hot(labels, classes).float()
+    values, gradient = expected(labels, logits, None)
+    for target in (labels, hot):
+        leaf = logits.clone().requires_grad_()
+        found = backend.softmax_crossentropy(target, leaf)
+        found.sum().backward()
+        np.testing.assert_allclose(found.detach().numpy(), values, rtol=2e-6)
+        np.testing.assert_allclose(leaf.grad.numpy(), gradient, rtol=2e-5, atol=1e-12)
+
+
 @pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("total", [False, True], ids=["rows", "total"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
