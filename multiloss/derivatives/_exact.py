@@ -58,8 +58,6 @@ def _in_closed_form(
     fixed |= {name: parameters[name] for name in closed.takes if name != "axis"}
     if form == "block" or axis != y_pred.ndim - 1 or not owner_of(y_pred).takes_rows(y_pred):
         return _scaled(y_true, y_pred, spread(counts, y_pred.shape, axis), axis=axis, scales=scales, **fixed)
-    if closed.of_labels is not None and bool(K.all(K.run_rows(_are_labels, y_true, y_true))):
-        fixed["closed"] = closed._replace(formula=closed.of_labels)
     if not isinstance(counts, float) and counts.shape == y_pred.shape[:-1]:
         both = K.run_rows(_of_rows, y_true, y_pred, counts, scales=scales, **fixed)
     elif isinstance(counts, float):
@@ -72,17 +70,15 @@ def _in_closed_form(
     return gradient, curvature
 
 
-def _are_labels(targets: Tensor, _: Tensor) -> Tensor:
-    """Whether targets are 0 or 1."""
-    return K.square(targets) == targets
-
-
 _FEW = 32
 """Up to how many classes come first: along a last axis so short most of the time goes into starting over in each row."""
 
 
 def _of_rows(y_true: Tensor, y_pred: Tensor, counts: Tensor = 1.0, **fixed: Any) -> tuple[Tensor, Tensor]:
-    """Return gradient and Hessian of some rows."""
+    """Return gradient and Hessian of some rows, whose targets decide whether the formula for labels of 0 and 1 does."""
+    closed = fixed["closed"]
+    if closed.of_labels is not None and bool(K.all(K.square(y_true) == y_true)):
+        fixed["closed"] = closed._replace(formula=closed.of_labels)
     last = y_pred.ndim - 1
     if not fixed["joint"] or y_pred.shape[last] > _FEW:
         return _scaled(y_true, y_pred, spread(counts, y_pred.shape, last), axis=last, **fixed)
