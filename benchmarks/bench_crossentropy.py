@@ -258,7 +258,7 @@ def torch_linear(
         def step() -> Any:
             leaves = x.detach().requires_grad_(), w.detach().requires_grad_()
             value = fn(*leaves)
-            return value.detach(), *torch.autograd.grad(value, leaves)
+            return value.detach().float(), *torch.autograd.grad(value, leaves)
 
         return step
 
