@@ -324,3 +324,19 @@ def test_weights_and_labels_get_gradients_that_are_asked_for(backend: Backend, s
     value = backend.linear_crossentropy(target, hidden, weight, bias, None, True, class_weight=class_weight)
     (slope,) = torch.autograd.grad(value, wanted)
     assert float(slope.abs().sum()) > 0
+
+
+def test_what_comes_back_to_a_row_of_weight_zero_reaches_nothing_inside_torch_func(backend: Backend) -> None:
+    hidden, weight = torch.randn((2, 3)), torch.randn((5, 3))
+    target, row_weight = torch.tensor([1, 4]), torch.tensor([1.0, 0.0])
+
+    def gradients(upstream: Any) -> Any:
+        def losses(x: Any, w: Any) -> Any:
+            return backend.linear_crossentropy(target, x, w, None, row_weight)
+
+        return torch.func.vjp(losses, hidden, weight)[1](upstream)
+
+    for found, expected in zip(
+        gradients(torch.tensor([1.0, torch.inf])), gradients(torch.tensor([1.0, 0.0])), strict=True
+    ):
+        np.testing.assert_array_equal(found.numpy(), expected.numpy())

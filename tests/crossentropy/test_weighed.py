@@ -121,3 +121,14 @@ def test_logits_are_overwritten_with_permission_only(backend, tensor, host, larg
         np.testing.assert_allclose(host(gradient), slope, rtol=2e-5, atol=2e-6 * np.abs(slope).max())
         if not overwrite:
             np.testing.assert_array_equal(host(logits), LOGITS)
+
+
+@pytest.mark.parametrize("linear", [False, True], ids=["logits", "hidden states"])
+def test_what_a_class_weighs_in_a_row_of_weight_zero_reaches_nothing(linear, backend, tensor, host):
+    labels, row_weight = tensor(np.array([0, 1])), tensor(np.array([1.0, 0.0], np.float32))
+    class_weight = tensor(np.array([1.0, np.nan, 1.0], np.float32))
+    logits, identity = tensor(np.zeros((2, 3), np.float32)), tensor(np.eye(3, dtype=np.float32))
+    operands = (labels, logits, identity, None) if linear else (labels, logits)
+    operation = backend.linear_crossentropy if linear else backend.softmax_crossentropy
+    found = operation(*operands, row_weight, class_weight=class_weight)
+    np.testing.assert_allclose(host(found), [np.log(3.0), 0.0], rtol=1e-6)
