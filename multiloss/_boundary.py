@@ -123,7 +123,7 @@ def settled_classes(y_true: TensorLike, y_pred: TensorLike) -> Backend | None:
     if owner.is_host and active().backend is not owner:
         return None
     labels = owner.to_numpy(y_true)
-    return owner if labels.size and labels.dtype.kind in "iu" and _all_in_range(labels, shape[-1]) else None
+    return owner if labels.size and labels.dtype.kind in "iu" and all_in_range(labels, shape[-1]) else None
 
 
 # ── Dtypes ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -288,7 +288,7 @@ def check_labels(labels: Any, classes: int, *, ignore_class: int | None = None, 
 
     `labels` and `selected` (a boolean array of their shape, or None) are host arrays.
     """
-    if not labels.size or (labels.dtype.kind in "biu" and _all_in_range(labels, classes)):
+    if not labels.size or (labels.dtype.kind in "biu" and all_in_range(labels, classes)):
         return
     whole = labels.round() == labels
     bad = ~((labels >= 0) & (labels < classes) & whole)
@@ -307,7 +307,8 @@ def check_labels(labels: Any, classes: int, *, ignore_class: int | None = None, 
     )
 
 
-def _all_in_range(labels: Any, classes: int) -> bool:
+def all_in_range(labels: Any, classes: int) -> bool:
+    """Whether labels, of which there are some, are from 0 to `classes - 1`."""
     return bool(labels.min() >= 0 and labels.max() < classes)
 
 

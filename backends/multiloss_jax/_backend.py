@@ -243,7 +243,7 @@ class JaxBackend(Backend):
     ) -> Tensor:
         class_weight, numbers = split_options(options)
         if isinstance(row_weight, (int, float)) and not row_weight:
-            row_weight = jnp.zeros(logits.shape[:-1])  # which rows of it contain nothing is asked of a tensor
+            row_weight = jnp.zeros(logits.shape[:-1])  # what does not count is selected, row by row
         return _crossentropy.softmax_crossentropy(target, logits, row_weight, class_weight, total, numbers)
 
     def linear_crossentropy(

@@ -194,9 +194,8 @@ class TorchBackend(Backend):
     def take_along_axis(self, x: Tensor, indices: Tensor, /, axis: int = -1) -> Tensor:
         indices = indices.long()
         if _fit(x.shape, indices.shape, axis):
-            return torch.gather(
-                x, axis, indices
-            )  # take_along_dim takes longer, and is compiled for each size of a batch
+            # take_along_dim takes longer, and is compiled for each size of a batch.
+            return torch.gather(x, axis, indices)
         return torch.take_along_dim(x, indices, axis)
 
     def searchsorted(self, sorted_values: Tensor, values: Tensor, /, side: str = "left") -> Tensor:

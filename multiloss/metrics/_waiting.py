@@ -8,9 +8,11 @@ fail any more. What could, be it a label out of range, another shape or a weight
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from multiloss._boundary import all_in_range
 from multiloss._registry import active, owner_of
 from multiloss._typing import Tensor
 from multiloss.interface import Backend
@@ -48,7 +50,7 @@ class Queue:
         self.stacked = stacked
         self.misses = 0
         self.rest = 0
-        self.length = min(MOST_BATCHES, MOST_ELEMENTS // max(1, *(size_of(each) for each in views)))
+        self.length = min(MOST_BATCHES, MOST_ELEMENTS // max(1, *(math.prod(each.shape) for each in views)))
         # Written to again and again: memory that is fresh costs more than copying.
         self._held = [host.full((self.length, *each.shape), 0, like=each) for each in views]
         self.likes = [backend.asarray(host.full(each.shape, 0, like=each)) for each in views]
@@ -81,20 +83,12 @@ def queue_like(
     backend: Backend, batch: Sequence[Tensor], check: Check | None = None, stacked: bool = False
 ) -> Queue | None:
     """Return where further batches like this one wait, or None if they are empty, too large or not on the host."""
-    if not all(0 < 4 * size_of(each) <= MOST_ELEMENTS for each in batch):
+    if not all(0 < 4 * math.prod(each.shape) <= MOST_ELEMENTS for each in batch):
         return None
     views = backend.host_views(batch, batch)
     if views is None or (check is not None and not check(*views)):
         return None
     return Queue(backend, views, check, stacked)
-
-
-def size_of(x: Tensor) -> int:
-    """Return how many elements a tensor has."""
-    size = 1
-    for each in x.shape:
-        size *= each
-    return size
 
 
 def side_by_side(y_true: Tensor, y_pred: Tensor, rank: int) -> bool:
@@ -107,7 +101,7 @@ def side_by_side(y_true: Tensor, y_pred: Tensor, rank: int) -> bool:
 
 def are_classes(y_true: Any, y_pred: Any) -> bool:
     """Whether labels are indices of the classes on the last axis."""
-    return y_true.dtype.kind in "iu" and bool(y_true.size and y_true.min() >= 0 and y_true.max() < y_pred.shape[-1])
+    return y_true.dtype.kind in "iu" and bool(y_true.size) and all_in_range(y_true, y_pred.shape[-1])
 
 
 def are_not_negative(y_true: Any, y_pred: Any) -> bool:
