@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from multiloss.interface import EPSILON
+from multiloss.testing import _references as references
 
 Array = Any
 
@@ -27,22 +27,6 @@ POSITIVE = _rng.uniform(0.2, 3.0, size=(3, 4))
 PROBABILITY = _rng.uniform(0.05, 0.95, size=(3, 4))
 SIMPLEX = PROBABILITY / PROBABILITY.sum(-1, keepdims=True)
 FLAGS = np.array([[True, False, True], [False, False, True]])
-
-
-def _ranked_counts(scores: Array, positive: Array, counts: Array, weights: Array) -> Array:
-    above = scores >= np.append(INF, np.sort(scores)[::-1])[:, None]
-    return np.stack([(above * (counts + weights) * kind).sum(1) for kind in (positive, ~positive)])
-
-
-def _roc_area(scores: Array, positive: Array, counts: Any, weights: Any) -> Array:
-    sizes = np.ones_like(scores) if counts is None else counts + weights
-    won = (scores[:, None] > scores) + 0.5 * (scores[:, None] == scores)
-    pairs = np.outer(sizes * positive, sizes * ~positive)
-    return np.array((pairs * won).sum() / pairs.sum())
-
-
-def _reshape(x: Array, shape: tuple[int, ...]) -> Array:
-    return x.reshape(shape)  # NumPy 2.0 knows no np.reshape(..., shape=)
 
 
 @dataclass(frozen=True)
@@ -69,143 +53,6 @@ class OperationCase:
         return operation(list(inputs), **self.keywords) if self.packed else operation(*inputs, **self.keywords)
 
 
-# ── References where NumPy has no function of its own ───────────────────────────────────────────────────────────
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.where(x >= 0, 1 / (1 + np.exp(-x)), np.exp(x) / (1 + np.exp(x)))
-
-
-def _softplus(x: Array) -> Array:
-    return np.logaddexp(x, 0.0)
-
-
-def _logsumexp(x: Array, axis: Any = -1, keepdims: bool = False) -> Array:
-    reduce: Callable[..., Array] = np.logaddexp.reduce
-    return reduce(x, axis=axis, keepdims=keepdims)
-
-
-def _l2_normalize(x: Array, axis: Any = -1) -> Array:
-    norm = np.sqrt(np.sum(np.square(x), axis, keepdims=True))
-    return np.where(norm == 0, 0.0, x / np.where(norm == 0, 1.0, norm))
-
-
-def _binary_crossentropy(target: Array, output: Array, from_logits: bool = False) -> Array:
-    if from_logits:
-        positive, negative = target * _softplus(-output), (1 - target) * _softplus(output)
-        return np.where(target == 0, 0.0, positive) + np.where(target == 1, 0.0, negative)
-    p = np.clip(output, EPSILON, 1 - EPSILON)
-    return -(target * np.log(p) + (1 - target) * np.log(1 - p))
-
-
-def _normalized(output: Array, axis: int = -1) -> Array:
-    total = output.sum(axis, keepdims=True)
-    return np.clip(output / np.where(total == 0, 1.0, total), EPSILON, 1 - EPSILON)
-
-
-def _log_softmax(x: Array, axis: int = -1) -> Array:
-    return x - _logsumexp(x, axis, True)
-
-
-def _categorical(target: Array, output: Array, from_logits: bool = False, axis: int = -1) -> Array:
-    log_q = _log_softmax(output, axis) if from_logits else np.log(_normalized(output, axis))
-    return -np.sum(np.where(target == 0, 0.0, target * log_q), axis)
-
-
-def _sparse(target: Array, output: Array, from_logits: bool = False, axis: int = -1) -> Array:
-    log_q = _log_softmax(output, axis) if from_logits else np.log(_normalized(output, axis))
-    return -np.squeeze(np.take_along_axis(log_q, np.expand_dims(target, axis), axis), axis)
-
-
-def _softmax_crossentropy(
-    target: Array,
-    logits: Array,
-    row_weight: Any = None,
-    *,
-    total: bool = False,
-    label_smoothing: float = 0.0,
-    class_weight: Any = None,
-    z_loss: float = 0.0,
-    softcap: Any = None,
-) -> Array:
-    logits = logits if softcap is None else softcap * np.tanh(logits / softcap)
-    classes = logits.shape[-1]
-    lse = _logsumexp(logits, -1, True)
-    hot = np.eye(classes)[target] if target.ndim < logits.ndim else target
-    cost = np.where(np.ones(classes) if class_weight is None else class_weight, lse - logits, 0.0)
-    weights = 1.0 if class_weight is None else np.array(class_weight)
-    t = weights * ((1 - label_smoothing) * hot + label_smoothing / classes)
-    values = np.where(t == 0, 0.0, t * cost).sum(-1) + z_loss * np.square(lse[..., 0])
-    values = values if row_weight is None else np.where(np.equal(row_weight, 0), 0.0, values * row_weight)
-    return values.sum() if total else values
-
-
-def _linear_crossentropy(
-    target: Array, hidden: Array, weight: Array, bias: Any = None, row_weight: Any = None, **options: Any
-) -> Array:
-    options.pop("memory_budget", None)
-    present = None if row_weight is None else np.broadcast_to(np.not_equal(row_weight, 0), hidden.shape[:-1])
-    hidden = hidden if present is None else np.where(present[..., None], hidden, 0.0)
-    logits = hidden @ weight.T + (0.0 if bias is None else bias)
-    return _softmax_crossentropy(target, logits, row_weight, **options)
-
-
-def _clip(x: Array, low: Any = None, high: Any = None) -> Array:
-    return x if low is None and high is None else np.clip(x, low, high)
-
-
-def _argsort(x: Array, axis: int = -1) -> Array:
-    return np.argsort(x, axis, kind="stable")
-
-
-def _one_hot(indices: Array, num_classes: int, axis: int = -1, dtype: str = "float32") -> Array:
-    hot = indices[..., None] == np.arange(num_classes)
-    return np.moveaxis(hot, -1, axis).astype(dtype)
-
-
-def _in_top_k(targets: Array, predictions: Array, k: int) -> Array:
-    chosen = predictions[np.arange(len(targets)), targets]
-    return np.isfinite(chosen) & ((predictions > chosen[:, None]).sum(-1) < k)
-
-
-def _segment_sum(x: Array, segments: Array, num_segments: int) -> Array:
-    total = np.zeros(num_segments, np.int64 if x.dtype == bool else x.dtype)
-    np.add.at(total, segments, x)
-    return total
-
-
-def _step(state: Array, x: Array) -> Array:
-    return 0.5 * state * x - state + x
-
-
-def _scan(step: Callable[[Array, Array], Array], state: Array, xs: Array) -> Array:
-    states = np.zeros((len(xs), *np.shape(state)))
-    for index, x in enumerate(xs):
-        state = states[index] = step(state, x)
-    return states
-
-
-def _ctc_loss(labels: Array, logits: Array, label_length: Array, logit_length: Array, blank: int = 0) -> Array:
-    """Go through all alignments, one by one."""
-    losses = []
-    for row, (count, steps) in enumerate(zip(label_length, logit_length, strict=True)):
-        log_q, total = _log_softmax(logits[row, :steps]), -INF
-        for path in itertools.product(range(logits.shape[-1]), repeat=int(steps)):
-            merged = [label for label, _ in itertools.groupby(path) if label != blank]
-            if merged == list(labels[row, :count]):
-                total = np.logaddexp(total, sum((log_q[t, label] for t, label in enumerate(path)), 0.0))
-        losses.append(-total)
-    return np.array(losses)
-
-
-def _multiply_no_nan(weight: Array, x: Array) -> Array:
-    return np.where(weight == 0, 0.0, weight * x)
-
-
-def _divide_no_nan(x: Array, y: Array) -> Array:
-    return np.where(y == 0, 0.0, x / np.where(y == 0, 1.0, y))
-
-
 # ── Elementwise ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -221,9 +68,9 @@ def _elementwise() -> Iterator[OperationCase]:
         "log": (np.log, LINE, POSITIVE),
         "log1p": (np.log1p, above_minus_one, POSITIVE),
         "tanh": (np.tanh, LINE, SMOOTH),
-        "sigmoid": (_sigmoid, LINE, SMOOTH),
-        "softplus": (_softplus, LINE, SMOOTH),
-        "log_sigmoid": (lambda x: -_softplus(-x), LINE, SMOOTH),
+        "sigmoid": (references.sigmoid, LINE, SMOOTH),
+        "softplus": (references.softplus, LINE, SMOOTH),
+        "log_sigmoid": (lambda x: -references.softplus(-x), LINE, SMOOTH),
         "relu": (lambda x: np.maximum(x, 0.0), LINE, SMOOTH),
     }
     for name, (reference, line, smooth) in unary.items():
@@ -250,12 +97,12 @@ def _elementwise() -> Iterator[OperationCase]:
     yield OperationCase("where", "a number on the right", (SMOOTH > 0, SMOOTH, 0.0), np.where, smooth=(1,))
     yield OperationCase("where", "a number on the left", (SMOOTH > 0, 1.0, SMOOTH), np.where, smooth=(2,))
     for about, bounds in {"both": (-1.0, 0.5), "below": (-1.0, None), "above": (None, 0.5)}.items():
-        yield OperationCase("clip", f"{about} edge values", (LINE, *bounds), _clip)
-        yield OperationCase("clip", about, (SMOOTH, *bounds), _clip, smooth=(0,))
-    yield OperationCase("divide_no_nan", "edge values", (left, right), _divide_no_nan)
-    yield OperationCase("divide_no_nan", "matrices", (SMOOTH, OTHER), _divide_no_nan, smooth=(0, 1))
-    yield OperationCase("multiply_no_nan", "edge values", (left, right), _multiply_no_nan)
-    yield OperationCase("multiply_no_nan", "matrices", (SMOOTH, OTHER), _multiply_no_nan, smooth=(0, 1))
+        yield OperationCase("clip", f"{about} edge values", (LINE, *bounds), references.clip)
+        yield OperationCase("clip", about, (SMOOTH, *bounds), references.clip, smooth=(0,))
+    yield OperationCase("divide_no_nan", "edge values", (left, right), references.divide_no_nan)
+    yield OperationCase("divide_no_nan", "matrices", (SMOOTH, OTHER), references.divide_no_nan, smooth=(0, 1))
+    yield OperationCase("multiply_no_nan", "edge values", (left, right), references.multiply_no_nan)
+    yield OperationCase("multiply_no_nan", "matrices", (SMOOTH, OTHER), references.multiply_no_nan, smooth=(0, 1))
 
 
 # ── Reductions, sorting, selecting ──────────────────────────────────────────────────────────────────────────────
@@ -284,14 +131,16 @@ def _reductions() -> Iterator[OperationCase]:
     for axis in (-1, (0, 1), (1, -1)):
         for keepdims in (False, True):
             keywords = {"axis": axis, "keepdims": keepdims}
-            yield OperationCase("logsumexp", f"axis {axis} {keepdims}", (CUBE,), _logsumexp, keywords, smooth=(0,))
+            yield OperationCase(
+                "logsumexp", f"axis {axis} {keepdims}", (CUBE,), references.logsumexp, keywords, smooth=(0,)
+            )
     extremes = np.array([[1e4, 1e4, -1e4], [-INF, 0.0, 1.0], [-INF, -INF, -INF], [INF, 0.0, 1.0], [NAN, 0.0, 1.0]])
-    yield OperationCase("logsumexp", "edge values", (extremes,), _logsumexp)
+    yield OperationCase("logsumexp", "edge values", (extremes,), references.logsumexp)
     tied = np.array([[1.0, 3.0, 3.0, 0.0], [2.0, 2.0, -1.0, 2.0]])
     for axis in (-1, 0):
         yield OperationCase("argmax", f"axis {axis}", (tied,), np.argmax, {"axis": axis}, result="integer")
         yield OperationCase("cumsum", f"axis {axis}", (CUBE,), np.cumsum, {"axis": axis}, smooth=(0,))
-        yield OperationCase("argsort", f"axis {axis}", (tied,), _argsort, {"axis": axis}, result="integer")
+        yield OperationCase("argsort", f"axis {axis}", (tied,), references.argsort, {"axis": axis}, result="integer")
     repeated = np.array([[1, 1, 0], [3, 2, 2], [0, 0, 0]])
     yield OperationCase(
         "take_along_axis", "repeated indices", (SMOOTH, repeated), np.take_along_axis, {"axis": -1}, smooth=(0,)
@@ -307,11 +156,11 @@ def _reductions() -> Iterator[OperationCase]:
     segments = np.array([2, 0, 2, 3])
     numbers = SMOOTH[0]
     yield OperationCase(
-        "segment_sum", "floats", (numbers, segments), _segment_sum, {"num_segments": 5}, smooth=(0,)
+        "segment_sum", "floats", (numbers, segments), references.segment_sum, {"num_segments": 5}, smooth=(0,)
     )  # fmt: skip
     flags = np.array([True, True, True, False])
     yield OperationCase(
-        "segment_sum", "booleans", (flags, segments), _segment_sum, {"num_segments": 4}, result="integer"
+        "segment_sum", "booleans", (flags, segments), references.segment_sum, {"num_segments": 4}, result="integer"
     )
     yield OperationCase("bincount", "gaps", (segments,), lambda x, num_bins: np.bincount(x, minlength=num_bins),
         {"num_bins": 5}, result="integer")  # fmt: skip
@@ -325,9 +174,9 @@ def _rankings() -> Iterator[OperationCase]:
     for about, scores in (("ties", _rng.integers(-2, 3, 23) / 2), ("apart", _rng.normal(size=23))):
         for what, w in (("counts", unweighted), ("weights", weights)):
             inputs = (scores, positive, counts, w)
-            yield OperationCase("ranked_counts", f"{about} {what}", inputs, _ranked_counts)
-            yield OperationCase("roc_area", f"{about} {what}", inputs, _roc_area)
-        yield OperationCase("roc_area", about, (scores, positive, None, None), _roc_area)
+            yield OperationCase("ranked_counts", f"{about} {what}", inputs, references.ranked_counts)
+            yield OperationCase("roc_area", f"{about} {what}", inputs, references.roc_area)
+        yield OperationCase("roc_area", about, (scores, positive, None, None), references.roc_area)
     yield OperationCase("roc_area", "one kind", (scores, one_kind, counts, weights), lambda *x: np.array(0.0))
     nothing = scores[:0], one_kind[:0], counts[:0], weights[:0]
     yield OperationCase("ranked_counts", "nothing", nothing, lambda *x: np.zeros((2, 1)))
@@ -339,7 +188,7 @@ def _rankings() -> Iterator[OperationCase]:
 def _shapes() -> Iterator[OperationCase]:
     ones = SMOOTH[:, None, :, None]
     singles: list[tuple[str, Array, Callable[..., Array], list[dict[str, Any]]]] = [
-        ("reshape", CUBE, _reshape, [{"shape": (6, 4)}, {"shape": (-1,)}, {"shape": (4, -1, 2)}]),
+        ("reshape", CUBE, references.reshape, [{"shape": (6, 4)}, {"shape": (-1,)}, {"shape": (4, -1, 2)}]),
         ("expand_dims", SMOOTH, np.expand_dims, [{"axis": 0}, {"axis": -1}, {"axis": 1}]),
         ("squeeze", ones, np.squeeze, [{}, {"axis": -1}, {"axis": (1, 3)}]),
         ("broadcast_to", SMOOTH[:, None], np.broadcast_to, [{"shape": (3, 2, 4)}, {"shape": (2, 3, 2, 4)}]),
@@ -349,7 +198,7 @@ def _shapes() -> Iterator[OperationCase]:
         for keywords in variants:
             about = " ".join(str(value) for value in keywords.values()) or "all"
             yield OperationCase(name, about, (x,), reference, keywords, smooth=(0,))
-    yield OperationCase("reshape", "to a scalar", (SMOOTH[:1, :1],), _reshape, {"shape": ()})
+    yield OperationCase("reshape", "to a scalar", (SMOOTH[:1, :1],), references.reshape, {"shape": ()})
     for name, reference in (("concatenate", np.concatenate), ("stack", np.stack)):
         for axis in (0, -1):
             yield OperationCase(
@@ -362,11 +211,11 @@ def _shapes() -> Iterator[OperationCase]:
     indices = np.array([[0, 2], [1, 3], [-1, 0]])
     for axis in (-1, 0, 1):
         keywords = {"num_classes": 3, "axis": axis}
-        yield OperationCase("one_hot", f"axis {axis}", (indices,), _one_hot, keywords, result="float32")
+        yield OperationCase("one_hot", f"axis {axis}", (indices,), references.one_hot, keywords, result="float32")
     yield OperationCase(
-        "one_hot", "as int32", (indices,), _one_hot, {"num_classes": 3, "dtype": "int32"}, result="int32"
+        "one_hot", "as int32", (indices,), references.one_hot, {"num_classes": 3, "dtype": "int32"}, result="int32"
     )
-    yield OperationCase("one_hot", "scalar", (np.int64(1),), _one_hot, {"num_classes": 3}, result="float32")
+    yield OperationCase("one_hot", "scalar", (np.int64(1),), references.one_hot, {"num_classes": 3}, result="float32")
 
 
 # ── What losses are made of ─────────────────────────────────────────────────────────────────────────────────────
@@ -375,44 +224,59 @@ def _shapes() -> Iterator[OperationCase]:
 def _composed() -> Iterator[OperationCase]:
     for axis in (-1, 0):
         keywords = {"axis": axis}
-        yield OperationCase("log_softmax", f"axis {axis}", (SMOOTH,), _log_softmax, keywords, smooth=(0,))
+        yield OperationCase("log_softmax", f"axis {axis}", (SMOOTH,), references.log_softmax, keywords, smooth=(0,))
         yield OperationCase(
-            "softmax", f"axis {axis}", (SMOOTH,), lambda x, axis: np.exp(_log_softmax(x, axis)), keywords, smooth=(0,)
+            "softmax",
+            f"axis {axis}",
+            (SMOOTH,),
+            lambda x, axis: np.exp(references.log_softmax(x, axis)),
+            keywords,
+            smooth=(0,),
         )
-        yield OperationCase("l2_normalize", f"axis {axis}", (SMOOTH,), _l2_normalize, keywords, smooth=(0,))
+        yield OperationCase("l2_normalize", f"axis {axis}", (SMOOTH,), references.l2_normalize, keywords, smooth=(0,))
         yield OperationCase(
-            "normalized_probabilities", f"axis {axis}", (PROBABILITY,), _normalized, keywords, smooth=(0,)
+            "normalized_probabilities", f"axis {axis}", (PROBABILITY,), references.normalized, keywords, smooth=(0,)
         )
         for from_logits, output in ((False, PROBABILITY), (True, SMOOTH)):
             flags = {"from_logits": from_logits, "axis": axis}
             yield OperationCase(
-                "categorical_crossentropy", f"{from_logits} axis {axis}", (SIMPLEX, output), _categorical, flags,
+                "categorical_crossentropy", f"{from_logits} axis {axis}", (SIMPLEX, output), references.categorical, flags,
                 smooth=(0, 1),
             )  # fmt: skip
             labels = np.array([0, 2, 1]) if axis == -1 else np.array([0, 2, 1, 1])
             yield OperationCase(
-                "sparse_categorical_crossentropy", f"{from_logits} axis {axis}", (labels, output), _sparse, flags,
+                "sparse_categorical_crossentropy", f"{from_logits} axis {axis}", (labels, output), references.sparse, flags,
                 smooth=(1,),
             )  # fmt: skip
     far = np.array([[1e4, -1e4, 0.0], [-INF, 0.0, 1.0]])
     hot = np.array([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
-    yield OperationCase("log_softmax", "edge values", (far,), _log_softmax)
-    yield OperationCase("categorical_crossentropy", "edge values", (hot, far), _categorical, {"from_logits": True})
+    yield OperationCase("log_softmax", "edge values", (far,), references.log_softmax)
     yield OperationCase(
-        "sparse_categorical_crossentropy", "edge values", (np.array([1, 2]), far), _sparse, {"from_logits": True}
+        "categorical_crossentropy", "edge values", (hot, far), references.categorical, {"from_logits": True}
     )
-    yield OperationCase("normalized_probabilities", "zeros", (np.zeros((2, 3)),), _normalized)
+    yield OperationCase(
+        "sparse_categorical_crossentropy",
+        "edge values",
+        (np.array([1, 2]), far),
+        references.sparse,
+        {"from_logits": True},
+    )
+    yield OperationCase("normalized_probabilities", "zeros", (np.zeros((2, 3)),), references.normalized)
     tiny_and_huge = np.array([[3e-30, 4e-30], [3e30, 4e30], [0.0, 0.0]])
     normal = np.array([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]])
     yield OperationCase("l2_normalize", "tiny huge and zero", (tiny_and_huge,), lambda x: normal)
     targets = np.tile(np.array([0.0, 0.3, 1.0]), 15)
     logits = np.repeat(LINE[~np.isnan(LINE)], 3)[: len(targets)]
     yield OperationCase(
-        "binary_crossentropy", "logits edge values", (targets, logits), _binary_crossentropy, {"from_logits": True}
+        "binary_crossentropy",
+        "logits edge values",
+        (targets, logits),
+        references.binary_crossentropy,
+        {"from_logits": True},
     )
     for from_logits, output in ((False, PROBABILITY), (True, SMOOTH)):
         yield OperationCase(
-            "binary_crossentropy", f"from_logits {from_logits}", (SIMPLEX, output), _binary_crossentropy,
+            "binary_crossentropy", f"from_logits {from_logits}", (SIMPLEX, output), references.binary_crossentropy,
             {"from_logits": from_logits}, smooth=(0, 1),
         )  # fmt: skip
     yield from _over_classes()
@@ -420,7 +284,7 @@ def _composed() -> Iterator[OperationCase]:
     scores = np.array([[0.1, 0.9, 0.5, 0.5], [0.5, 0.5, 0.5, 0.0], [NAN, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0]])
     for k in (1, 2, 3):
         chosen = (np.array([2, 1, 0, 1]), scores)
-        yield OperationCase("in_top_k", f"k {k}", chosen, _in_top_k, {"k": k}, result="bool")
+        yield OperationCase("in_top_k", f"k {k}", chosen, references.in_top_k, {"k": k}, result="bool")
 
 
 def _over_classes() -> Iterator[OperationCase]:
@@ -440,51 +304,63 @@ def _over_classes() -> Iterator[OperationCase]:
         keywords = {"total": total, **given}
         for kind, target, classes in (("sparse", labels, labels % 3), ("soft", SIMPLEX, SIMPLEX[:, :3])):
             name = f"{about} {kind} {'total' if total else 'rows'}"
-            yield OperationCase(softmax, name, (target, SMOOTH), _softmax_crossentropy, keywords, smooth=(1,))
+            yield OperationCase(softmax, name, (target, SMOOTH), references.softmax_crossentropy, keywords, smooth=(1,))
             yield OperationCase(
-                linear, name, (classes, SMOOTH, weight, bias), _linear_crossentropy, keywords, smooth=(1, 2, 3)
+                linear,
+                name,
+                (classes, SMOOTH, weight, bias),
+                references.linear_crossentropy,
+                keywords,
+                smooth=(1, 2, 3),
             )
             weighted = f"{name} of weighted rows"
             if kind == "soft":
                 target, classes = (np.where(some[:, None] == 0, NAN, each) for each in (target, classes))
-            yield OperationCase(softmax, weighted, (target, beyond, some), _softmax_crossentropy, keywords)
+            yield OperationCase(softmax, weighted, (target, beyond, some), references.softmax_crossentropy, keywords)
             inputs = (classes, beyond, weight, bias, some)
-            yield OperationCase(linear, weighted, inputs, _linear_crossentropy, keywords, smooth=(2, 3))
+            yield OperationCase(linear, weighted, inputs, references.linear_crossentropy, keywords, smooth=(2, 3))
     for total in (False, True):
         name, unknown = f"no row counts {'total' if total else 'rows'}", np.full_like(SMOOTH, NAN)
-        yield OperationCase(softmax, name, (labels, unknown, 0.0), _softmax_crossentropy, {"total": total})
+        yield OperationCase(softmax, name, (labels, unknown, 0.0), references.softmax_crossentropy, {"total": total})
         hidden = (labels % 3, unknown, weight, bias, 0.0)
-        yield OperationCase(linear, name, hidden, _linear_crossentropy, {"total": total}, smooth=(2, 3))
+        yield OperationCase(linear, name, hidden, references.linear_crossentropy, {"total": total}, smooth=(2, 3))
     far = np.array([[1e4, -1e4, 0.0], [-INF, 0.0, 1.0]])
-    yield OperationCase(softmax, "edge values", (np.array([1, 2]), far), _softmax_crossentropy)
+    yield OperationCase(softmax, "edge values", (np.array([1, 2]), far), references.softmax_crossentropy)
     cube = np.array([[0, 1, 2], [3, 0, 1]])
-    yield OperationCase(softmax, "leading axes", (cube, CUBE), _softmax_crossentropy, smooth=(1,))
-    yield OperationCase(softmax, "no rows", (labels[:0], SMOOTH[:0]), _softmax_crossentropy)
+    yield OperationCase(softmax, "leading axes", (cube, CUBE), references.softmax_crossentropy, smooth=(1,))
+    yield OperationCase(softmax, "no rows", (labels[:0], SMOOTH[:0]), references.softmax_crossentropy)
     nothing = (labels[:0], SMOOTH[:0], weight)
-    yield OperationCase(linear, "no rows", nothing, _linear_crossentropy, {"total": True}, smooth=(1, 2))
+    yield OperationCase(linear, "no rows", nothing, references.linear_crossentropy, {"total": True}, smooth=(1, 2))
     chunks = {"memory_budget": 24}
     yield OperationCase(
-        linear, "leading axes and chunks", (cube % 3, CUBE, weight), _linear_crossentropy, chunks, smooth=(1, 2)
+        linear,
+        "leading axes and chunks",
+        (cube % 3, CUBE, weight),
+        references.linear_crossentropy,
+        chunks,
+        smooth=(1, 2),
     )
 
 
 def _sequences() -> Iterator[OperationCase]:
     state, xs = SMOOTH[0], np.stack([SMOOTH[1], OTHER[0], OTHER[1]])
-    yield OperationCase("scan", "vectors", (_step, state, xs), _scan, smooth=(1, 2))
-    yield OperationCase("scan", "one step", (_step, state, xs[:1]), _scan, smooth=(1, 2))
-    yield OperationCase("scan", "no step", (_step, state, xs[:0]), _scan)
+    yield OperationCase("scan", "vectors", (references.step, state, xs), references.scan, smooth=(1, 2))
+    yield OperationCase("scan", "one step", (references.step, state, xs[:1]), references.scan, smooth=(1, 2))
+    yield OperationCase("scan", "no step", (references.step, state, xs[:0]), references.scan)
     labels = np.array([[1, 2, 0], [1, 1, 2], [2, 0, 0], [2, 1, 2], [1, 0, 0]])
     logits = np.random.default_rng(2).normal(size=(5, 4, 3))
     lengths = np.array([2, 2, 1, 3, 0]), np.array([4, 3, 1, 4, 2])
     sequences = (labels, logits, *lengths)
-    yield OperationCase("ctc_loss", "several lengths", sequences, _ctc_loss, smooth=(1,))
+    yield OperationCase("ctc_loss", "several lengths", sequences, references.ctc_loss, smooth=(1,))
     last = (2 - labels, logits, *lengths)
-    yield OperationCase("ctc_loss", "blank is the last class", last, _ctc_loss, {"blank": 2}, smooth=(1,))
+    yield OperationCase("ctc_loss", "blank is the last class", last, references.ctc_loss, {"blank": 2}, smooth=(1,))
     impossible = (labels, logits, np.array([2, 2, 1, 3, 0]), np.array([1, 2, 0, 2, 0]))
-    yield OperationCase("ctc_loss", "impossible alignments", impossible, _ctc_loss)
+    yield OperationCase("ctc_loss", "impossible alignments", impossible, references.ctc_loss)
     far = (labels, 1e4 * np.sign(logits), *lengths)
-    yield OperationCase("ctc_loss", "far logits", far, _ctc_loss)
-    yield OperationCase("ctc_loss", "no labels", (labels[:, :0], logits, 0 * lengths[0], lengths[1]), _ctc_loss)
+    yield OperationCase("ctc_loss", "far logits", far, references.ctc_loss)
+    yield OperationCase(
+        "ctc_loss", "no labels", (labels[:, :0], logits, 0 * lengths[0], lengths[1]), references.ctc_loss
+    )
 
 
 def operation_cases() -> list[OperationCase]:
