@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from multiloss.interface import Options
@@ -21,9 +22,14 @@ from torch import Tensor
 TILE = 1 << 20
 """Logits in a tile: enough for torch to use its threads, few enough for the cache."""
 
+TOGETHER = 1 << 12
+"""Rows whose losses are found at once, where no gradient asks for them while the tile is there."""
 
 _BLOCK = 512
-"""Columns of which torch finds the largest and the sum in vectors."""
+"""Columns that torch adds up in vectors."""
+
+_CLEAR = 0.6
+"""The probability from which on a class is certain to be in the block of columns with the largest sum, however rounded."""
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -68,14 +74,23 @@ def sweep(
             out.zero_()
         return torch.zeros(rows, dtype=dtype)
     size = max(1, min(rows, TILE // max(1, classes)))
+    together = size if out is not None else size * max(1, min(TOGETHER, rows) // size)
     each: type[_Classes] | type[_Shares] = _Classes if target.ndim == 1 else _Shares
-    work = each(logits, target, class_weight, options, size, out)
+    work = each(logits, target, class_weight, options, (size, together), out)
     values = torch.empty(rows, dtype=dtype)
     factors = scale.unsqueeze(1) if isinstance(scale, Tensor) else scale
-    for start in range(0, rows, size):
-        here = slice(start, start + size)
-        factor = factors[here] if isinstance(factors, Tensor) else factors
-        values[here] = work.tile(logits[here], target[here], factor, None if out is None else out[here]).squeeze(1)
+    for first in range(0, rows, together):
+        last = min(first + together, rows)
+        for start in range(first, last, size):
+            here = slice(start, min(start + size, last))
+            tile = logits[here], target[here], None if out is None else out[here]
+            z, p = work.read(*tile, slice(here.start - first, here.stop - first))
+        here = slice(first, last)
+        found = work.losses(target[here])
+        values[here] = found.values.squeeze(1)
+        if out is not None:
+            work.slopes(p, target[here], found)
+            work.close(z, p, factors[here] if isinstance(factors, Tensor) else factors, out[here])
     if isinstance(scale, Tensor):
         values *= scale
         absent = scale == 0
@@ -88,8 +103,27 @@ def sweep(
     return values
 
 
+class _Found(NamedTuple):
+    """What is known of rows once their losses are: (rows, 1), or a number for all."""
+
+    values: Tensor
+    """What is returned for them."""
+
+    losses: Tensor
+    """`lse - z` of the label, or of the largest logit where each class has a share."""
+
+    share: Tensor | float
+    """How much the losses count for."""
+
+    slope: Tensor | float
+    """What multiplies the probabilities in the gradient."""
+
+
 class _Tiles:
-    """The scratch memory of one sweep, and what its two kinds have in common."""
+    """The scratch memory of one sweep, and what its two kinds have in common.
+
+    `sizes` are how many rows are in a tile, and of how many the numbers wait until their losses are found.
+    """
 
     def __init__(
         self,
@@ -97,12 +131,12 @@ class _Tiles:
         target: Tensor,
         class_weight: Tensor | None,
         options: Options,
-        size: int,
+        sizes: tuple[int, int],
         out: Tensor | None,
     ) -> None:
         classes = logits.shape[1]
         dtype = wide(logits.dtype)
-        shape = (size, classes)
+        shape = (sizes[0], classes)
         self.smoothing, self.z_loss, self.softcap = options
         self.spread = self.smoothing / classes
         self.direct = out is not None and out.dtype == dtype and out.is_contiguous()
@@ -111,6 +145,9 @@ class _Tiles:
         self.w = class_weight
         self.w_total = float(classes) if class_weight is None else class_weight.sum()
         self.counts = None if class_weight is None or bool((class_weight != 0).all()) else class_weight != 0
+        columns = torch.empty((6, sizes[1], 1), dtype=dtype)
+        # The largest logit, the largest probability, that of the label and the sum of the others, and sums over logits.
+        self.largest, self.top, self.own, self.rest, self.start, self.distance = columns
 
     def open(self, logits: Tensor, out: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the logits of a tile in the dtype of the statistics, and memory for their probabilities."""
@@ -134,7 +171,7 @@ class _Tiles:
         if not self.direct:
             out.copy_(p)
 
-    def share(self, losses: Tensor, weights: Tensor | float) -> Tensor:
+    def weigh(self, losses: Tensor, weights: Tensor | float) -> Tensor:
         """Return weights times losses, 0 where the weight is, also times inf."""
         products = losses * weights
         return torch.where(weights == 0, 0.0, products) if isinstance(weights, Tensor) else products
@@ -143,53 +180,67 @@ class _Tiles:
 class _Classes(_Tiles):
     """Rows that are labelled with the index of a class."""
 
-    def tile(self, logits: Tensor, target: Tensor, scale: Tensor | float | None, out: Tensor | None) -> Tensor:
-        """Return the losses (rows, 1) of a tile."""
+    def read(self, logits: Tensor, target: Tensor, out: Tensor | None, at: slice) -> tuple[Tensor, Tensor]:
+        """Take the numbers of the rows of a tile; return its logits, and its probabilities, 0 at the labels."""
         z, p = self.open(logits, out)
         y = target.unsqueeze(1)
-        chosen = z.gather(1, y)
+        own, start, largest = self.own[at], self.start[at], self.largest[at]
         # Only where the label's probability underflows are the logits needed again, and they may be gone by then.
-        again = self.smoothing or self.z_loss or p.data_ptr() == z.data_ptr()
-        largest = z.amax(1, True) if again else None
-        distance = None
-        if self.smoothing and largest is not None:
+        again = bool(self.smoothing or self.z_loss or p.data_ptr() == z.data_ptr())
+        if again:
+            torch.sub(torch.amax(z, 1, True, out=largest), z.gather(1, y), out=start)
+        if self.smoothing:
             torch.sub(z, largest, out=p)
-            distance = self.sum_distances(p)
+            self.distance[at] = self.sum_distances(p)
             torch.softmax(p, 1, out=p)
         else:
             torch.softmax(z, 1, out=p)
-        p_y = p.gather(1, y)
-        if largest is None and not bool(p_y.amin() > torch.finfo(p.dtype).tiny):  # nor is nan
-            largest = z.amax(1, True)
-        top = p_y if largest is None else p.amax(1, True)
+        torch.gather(p, 1, y, out=own)
+        if not again and not bool(own.amin() > torch.finfo(p.dtype).tiny):  # nor is nan
+            again = True
+            torch.sub(torch.amax(z, 1, True, out=largest), z.gather(1, y), out=start)
+        if again:
+            torch.amax(p, 1, True, out=self.top[at])
+        else:
+            start.zero_()
+            self.top[at] = own
         p.scatter_(1, y, 0.0)
-        log_total = torch.where(p_y > 0.5, -torch.log1p(-p.sum(1, True)), -torch.log(top))
-        losses = log_total if largest is None else largest.sub(chosen).add_(log_total)
-        own: Tensor | float = 1.0 - self.smoothing
+        torch.sum(p, 1, True, out=self.rest[at])
+        return z, p
+
+    def losses(self, target: Tensor) -> _Found:
+        """Return what the rows cost whose numbers were taken."""
+        here = slice(len(target))
+        own = self.own[here]
+        log_total = torch.where(own > 0.5, -torch.log1p(-self.rest[here]), -torch.log(self.top[here]))
+        losses = self.start[here] + log_total
+        share: Tensor | float = 1.0 - self.smoothing
         if self.w is not None:
-            own = self.w[y] * own
-        values = losses if isinstance(own, float) and own == 1.0 else self.share(losses, own)
-        slope = own  # what multiplies the probabilities in the gradient
+            share = self.w[target].unsqueeze(1) * share
+        values = losses if isinstance(share, float) and share == 1.0 else self.weigh(losses, share)
+        slope = share
         if self.smoothing == 1:
             values = torch.zeros_like(losses)
-        if distance is not None:
-            values = values + (log_total * self.w_total + distance).mul_(self.spread)
+        if self.smoothing:
+            values = values + (log_total * self.w_total + self.distance[here]).mul_(self.spread)
             slope = slope + self.spread * self.w_total
-        if self.z_loss and largest is not None:
-            lse = largest + log_total
+        if self.z_loss:
+            lse = self.largest[here] + log_total
             values = values + self.z_loss * lse.square()
             slope = slope + 2.0 * self.z_loss * lse
-        if out is not None:
-            at_label = torch.expm1(-losses).mul_(own)
-            if slope is not own:
-                at_label += (slope - own) * p_y
-            if not isinstance(slope, float) or slope != 1.0:
-                p.mul_(slope)
-            p.scatter_(1, y, at_label)
-            if self.smoothing:
-                p.sub_(self.spread if self.w is None else self.w * self.spread)
-            self.close(z, p, scale, out)
-        return values
+        return _Found(values, losses, share, slope)
+
+    def slopes(self, p: Tensor, target: Tensor, found: _Found) -> None:
+        """Turn probabilities into the gradient of the values."""
+        _, losses, share, slope = found
+        at_label = torch.expm1(-losses).mul_(share)
+        if slope is not share:
+            at_label += (slope - share) * self.own[: len(p)]
+        if not isinstance(slope, float) or slope != 1.0:
+            p.mul_(slope)
+        p.scatter_(1, target.unsqueeze(1), at_label)
+        if self.smoothing:
+            p.sub_(self.spread if self.w is None else self.w * self.spread)
 
     def sum_distances(self, relative: Tensor) -> Tensor:
         """Return `sum(w * (m - z))`."""
@@ -210,14 +261,15 @@ class _Shares(_Tiles):
         target: Tensor,
         class_weight: Tensor | None,
         options: Options,
-        size: int,
+        sizes: tuple[int, int],
         out: Tensor | None,
     ) -> None:
-        super().__init__(logits, target, class_weight, options, size, out)
-        dtype = wide(logits.dtype)
+        super().__init__(logits, target, class_weight, options, sizes, out)
+        dtype, shape = wide(logits.dtype), (sizes[0], logits.shape[1])
         self.as_given = target.dtype == dtype and class_weight is None and not self.smoothing
-        self.t = torch.empty((0,) if self.as_given else (size, logits.shape[1]), dtype=dtype)
-        self.product = torch.empty((size, logits.shape[1]), dtype=dtype)
+        self.t = torch.empty((0,) if self.as_given else shape, dtype=dtype)
+        self.product = torch.empty(shape, dtype=dtype)
+        self.best = torch.empty((sizes[1], 1), dtype=torch.int64)
 
     def shares(self, target: Tensor) -> Tensor:
         """Return `w * ((1 - a) * t + a / V)`."""
@@ -229,49 +281,61 @@ class _Shares(_Tiles):
             t.mul_(1.0 - self.smoothing).add_(self.spread)
         return t if self.w is None else t.mul_(self.w)
 
-    def tile(self, logits: Tensor, target: Tensor, scale: Tensor | float | None, out: Tensor | None) -> Tensor:
-        """Return the losses (rows, 1) of a tile."""
+    def read(self, logits: Tensor, target: Tensor, out: Tensor | None, at: slice) -> tuple[Tensor, Tensor]:
+        """Take the numbers of the rows of a tile; return its logits and probabilities."""
         z, p = self.open(logits, out)
         t = self.shares(target)
-        largest = z.amax(1, True)
-        torch.sub(z, largest, out=p)
-        product = torch.mul(t, p, out=self.product[: len(logits)])
-        distance = product.sum(1, True).neg_()
+        in_place = p.data_ptr() == z.data_ptr()
+        if not in_place:  # what takes longest brings the logits into the cache
+            torch.softmax(z, 1, out=p)
+        largest = torch.amax(z, 1, True, out=self.largest[at])
+        product = torch.sub(z, largest, out=self.product[: len(z)]).mul_(t)
+        distance = torch.sum(product, 1, True, out=self.distance[at])
         if bool(distance.isnan().any()):  # perhaps 0 * inf
-            distance = torch.where(t == 0, 0.0, product).sum(1, True).neg_()
-        total = t.sum(1, True)
-        torch.softmax(p, 1, out=p)
-        best, top, others = _largest(p)
-        confident = top > 0.5
-        log_total = torch.where(confident, -torch.log1p(-others), -torch.log(top))
-        values = self.share(log_total, total).add_(distance)
-        slope = total
+            torch.sum(torch.where(t == 0, 0.0, product), 1, True, out=distance)
+        torch.sum(t, 1, True, out=self.own[at])
+        if in_place:
+            torch.softmax(z, 1, out=p)
+        top = torch.amax(p, 1, True, out=self.top[at])
+        if out is not None or bool((top > _CLEAR).any()):
+            self.best[at], self.rest[at] = _others(p)
+        return z, p
+
+    def losses(self, target: Tensor) -> _Found:
+        """Return what the rows cost whose numbers were taken."""
+        here = slice(len(target))
+        top, share = self.top[here], self.own[here]
+        log_total = torch.where(top > _CLEAR, -torch.log1p(-self.rest[here]), -torch.log(top))
+        values = self.weigh(log_total, share).sub_(self.distance[here])
+        slope = share
         if self.z_loss:
-            lse = largest + log_total
+            lse = self.largest[here] + log_total
             values += self.z_loss * lse.square()
             slope = slope + 2.0 * self.z_loss * lse
-        if out is not None:
-            at_best = torch.expm1(-log_total).mul_(total) + (slope - total) * top + (total - t.gather(1, best))
-            p.mul_(slope).sub_(t)
-            p.scatter_(1, best, torch.where(confident, at_best, p.gather(1, best)))
-            self.close(z, p, scale, out)
-        return values
+        return _Found(values, log_total, share, slope)
+
+    def slopes(self, p: Tensor, target: Tensor, found: _Found) -> None:
+        """Turn probabilities into the gradient of the values."""
+        _, losses, share, slope = found
+        t = target if self.as_given else self.t[: len(p)]
+        top, best = self.top[: len(p)], self.best[: len(p)]
+        at_best = torch.expm1(-losses).mul_(share) + (slope - share) * top + (share - t.gather(1, best))
+        p.mul_(slope).sub_(t)
+        p.scatter_(1, best, torch.where(top > _CLEAR, at_best, p.gather(1, best)))
 
 
-def _largest(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return where the largest of each row is, the largest, and the sum of the others, however small: (rows, 1).
+def _others(p: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where a row has its `_CLEAR` majority, if any, and the sum of the others, however small: (rows, 1).
 
-    Blocks of columns have their largest and their sum, and what is asked of single columns is asked of one block: torch's
-    argmax takes ten times as long as its amax.
+    The block of columns with the largest sum is the one that holds that entry, if there is any, and single columns are
+    asked about in that block alone: torch's argmax takes ten times as long as its sum.
     """
     columns = p.shape[1]
     width, whole = _blocks_of(columns)
-    blocks = p[:, :whole].view(len(p), -1, width)
-    tops, sums = blocks.amax(2), blocks.sum(2)
+    sums = p[:, :whole].view(len(p), -1, width).sum(2)
     if whole < columns:
-        rest = p[:, whole:]
-        tops, sums = torch.cat([tops, rest.amax(1, True)], 1), torch.cat([sums, rest.sum(1, True)], 1)
-    block = tops.argmax(1, True)
+        sums = torch.cat([sums, p[:, whole:].sum(1, True)], 1)
+    block = sums.argmax(1, True)
     start = block * width
     place = torch.clamp(start, max=columns - width) + torch.arange(width)
     near = p.gather(1, place)
@@ -279,7 +343,7 @@ def _largest(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         near.masked_fill_(place < start, 0.0)  # columns of the block before the last one
     within = near.argmax(1, True)
     others = sums.scatter_(1, block, 0.0).sum(1, True) + near.scatter_(1, within, 0.0).sum(1, True)
-    return place.gather(1, within), tops.gather(1, block), others
+    return place.gather(1, within), others
 
 
 @cache

@@ -25,6 +25,7 @@ def sweep_all(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
     for name in ("SMALL", "PLAIN", "NARROW_SMALL"):
         monkeypatch.setattr(_crossentropy, name, -1)
     monkeypatch.setattr(_rows, "TILE", tile)
+    monkeypatch.setattr(_rows, "TOGETHER", 4)  # so that rows of several tiles wait for each other, and not all do
 
 
 @pytest.fixture(params=[1 << 20, 64], ids=["one tile", "many tiles"])
@@ -178,6 +179,24 @@ def test_a_confident_row_keeps_its_digits_wherever_its_class_is(backend: Backend
         found.sum().backward()
         np.testing.assert_allclose(found.detach().numpy(), values, rtol=2e-6)
         np.testing.assert_allclose(leaf.grad.numpy(), gradient, rtol=2e-5, atol=1e-12)
+
+
+@pytest.mark.usefixtures("tiles")
+def test_a_class_beside_a_block_of_equal_probability_is_not_mistaken_for_another(backend: Backend) -> None:
+    classes = 1024  # of which one in the first half has as much as all of the second half, give or take a rounding
+    logits = torch.full((512, classes), -50.0)
+    logits[:, 512:] = torch.randn((512, 512), generator=torch.Generator().manual_seed(0))
+    logits[:, 512:] -= torch.logsumexp(logits[:, 512:].double(), 1, True).float()
+    logits[:, 7] = torch.linspace(-5e-7, 5e-7, 512)
+    labels = torch.tensor([7, 600]).repeat(256)
+    hot = torch.nn.functional.one_hot(labels, classes).float()
+    values, gradient = expected(labels, logits, None)
+    leaf = logits.clone().requires_grad_()
+    found = backend.softmax_crossentropy(hot, leaf)
+    found.sum().backward()
+    np.testing.assert_allclose(found.detach().numpy(), values, rtol=1e-6)
+    np.testing.assert_allclose(backend.softmax_crossentropy(hot, logits).numpy(), values, rtol=1e-6)
+    np.testing.assert_allclose(leaf.grad.numpy(), gradient, rtol=2e-5, atol=2e-7)
 
 
 @pytest.mark.usefixtures("ways")
