@@ -19,8 +19,8 @@ import torch
 from multiloss.interface import Options
 from torch import Tensor
 
-TILE = 1 << 20
-"""Logits in a tile: enough for torch to use its threads, few enough for the cache."""
+TILE = 1 << 21
+"""Numbers in a tile, those of its labels included: enough for torch to use its threads, few enough for the cache."""
 
 TOGETHER = 1 << 12
 """Rows whose losses are found at once, where no gradient asks for them while the tile is there."""
@@ -67,13 +67,14 @@ def sweep(
 
     `target` is (N,) or (N, V). `out` may be the memory of the logits. A row of scale 0 is 0 throughout.
     """
-    rows, classes = logits.shape
+    rows = len(logits)
     dtype = wide(logits.dtype)
     if not rows or (isinstance(scale, (int, float)) and scale == 0):
         if out is not None:
             out.zero_()
         return torch.zeros(rows, dtype=dtype)
-    size = max(1, min(rows, TILE // max(1, classes)))
+    numbers = logits.numel() if target.ndim == 1 else logits.numel() + target.numel()
+    size = max(1, min(rows, TILE * rows // max(1, numbers)))
     together = size if out is not None else size * max(1, min(TOGETHER, rows) // size)
     each: type[_Classes] | type[_Shares] = _Classes if target.ndim == 1 else _Shares
     work = each(logits, target, class_weight, options, (size, together), out)

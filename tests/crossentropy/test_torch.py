@@ -28,12 +28,12 @@ def sweep_all(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
     monkeypatch.setattr(_rows, "TOGETHER", 4)  # so that rows of several tiles wait for each other, and not all do
 
 
-@pytest.fixture(params=[1 << 20, 64], ids=["one tile", "many tiles"])
+@pytest.fixture(params=[1 << 21, 64], ids=["one tile", "many tiles"])
 def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep_all(monkeypatch, request.param)
 
 
-@pytest.fixture(params=[None, 1 << 20, 64], ids=["as it is", "one tile", "many tiles"])
+@pytest.fixture(params=[None, 1 << 21, 64], ids=["as it is", "one tile", "many tiles"])
 def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param is not None:
         sweep_all(monkeypatch, request.param)
