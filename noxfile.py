@@ -54,8 +54,8 @@ offer_pyenv_versions()
 
 
 def install(session: nox.Session, *packages: str) -> None:
-    """Install with the pinned versions of the frameworks."""
-    session.install("-c", "constraints.txt", *packages)
+    """Install with the pinned versions of the frameworks. Python compiles what is imported, a small part, when it is."""
+    session.install("--no-compile", "-c", "constraints.txt", *packages)
 
 
 def install_project(session: nox.Session, backend: str, *extras: str) -> None:
@@ -68,11 +68,10 @@ def install_project(session: nox.Session, backend: str, *extras: str) -> None:
 
 def run_pytest(session: nox.Session, backends: str, *args: str) -> None:
     """Run the tests on the backends given, and fail if one of them is missing."""
-    env = ENV | {"MULTILOSS_TEST_BACKENDS": backends}
-    if backends == "jax":
-        # JAX compiles each operation for each shape: no time is spent on optimizing what runs once (tests/quick_jax.py).
-        # Parity and hosts run what users run. A cache on disk would save more, but workers read what others half wrote.
-        env["MULTILOSS_QUICK_COMPILES"] = "1"
+    # JAX compiles each operation for each shape: no time is spent on optimizing what runs once (tests/quick_jax.py). But
+    # parity and hosts run what users run. A cache on disk would save more, but workers read what others half wrote.
+    quickly = {"jax": "all", ",".join(BACKENDS): "exact"}
+    env = ENV | {"MULTILOSS_TEST_BACKENDS": backends, "MULTILOSS_QUICK_COMPILES": quickly.get(backends, "")}
     # Work is stolen and not dealt out: tests next to each other share shapes, so one worker compiles for them.
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *args, *session.posargs, env=env)
 
@@ -91,7 +90,8 @@ def tests(session: nox.Session, backend: str) -> None:
         session.run("python", "examples/language_model.py", "--backend", backend, "--steps", "5")
     if backend == "torch" and not session.posargs and platform.system() == "Linux":
         install(session, "triton")  # which builds of torch for CUDA bring along; the kernel runs in its interpreter
-        session.run("pytest", "tests/crossentropy/test_torch_triton.py", env=ENV | {"MULTILOSS_TEST_BACKENDS": backend})
+        interpreted = ENV | {"MULTILOSS_TEST_BACKENDS": backend, "TRITON_INTERPRET": "1"}
+        session.run("pytest", "-n", "auto", "tests/crossentropy/triton_checks.py", env=interpreted)
 
 
 @nox.session

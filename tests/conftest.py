@@ -37,10 +37,10 @@ os.environ.setdefault("MPLBACKEND", "agg")
 for variable in ("MULTILOSS_BACKEND", "MULTILOSS_DEVICE"):
     os.environ.pop(variable, None)
 
-if os.environ.get("MULTILOSS_QUICK_COMPILES") == "1":
+if extent := os.environ.get("MULTILOSS_QUICK_COMPILES"):
     from tests import quick_jax
 
-    quick_jax.apply()
+    quick_jax.apply(extent)
 
 BUILTIN = ("numpy", "torch", "jax")
 

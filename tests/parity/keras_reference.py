@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests import quick_jax
 from tests.parity import cases, metric_cases
 
 
@@ -97,6 +98,8 @@ def main(out: Path) -> None:
         import torch
 
         torch.set_num_threads(1)
+    if os.environ["KERAS_BACKEND"] == "jax":
+        quick_jax.apply("all")
     from keras.src.backend.common import dtypes
 
     warnings.simplefilter("ignore")
@@ -111,7 +114,7 @@ def main(out: Path) -> None:
     # But on TensorFlow, Keras' type promotion stops at 32 bits whatever its floatx. Lifted, formulas compare in float64.
     dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
     results["float64"] = {name: [evaluate(case, "float64") for case in grid] for name, grid in grids.items()}
-    if os.environ["KERAS_BACKEND"] != "jax":  # compiles every operation for either dtype, which takes a minute
+    if os.environ["KERAS_BACKEND"] != "jax":  # compiles every operation for either dtype: the tests would wait for it
         results["float32"]["FUNCTION_CASES"] = [evaluate(case, "float32") for case in cases.FUNCTION_CASES]
     out.write_text(json.dumps(results))
 
