@@ -73,6 +73,7 @@ relu = _K.relu
 reshape = _K.reshape
 roc_area = _K.roc_area
 run_rows = _K.run_rows
+run_rows_knowing = _K.run_rows_knowing
 scan = _K.scan
 searchsorted = _K.searchsorted
 segment_sum = _K.segment_sum

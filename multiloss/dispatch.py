@@ -75,8 +75,8 @@ def _dispatcher() -> Backend:
         for name, operation in vars(each).items()
         if isinstance(operation, FunctionType)
         and not name.startswith("_")
-        and name
-        not in ("value_and_grad", "grad_and_hessian_products", "jit", "run", "run_rows", "takes_rows", "host_views")
+        and name not in ("value_and_grad", "grad_and_hessian_products", "jit", "run", "takes_rows", "host_views")
+        and name not in ("run_rows", "run_rows_knowing")
     }
     members: dict[str, Any] = {}
     exec("".join(_source(name, operation) for name, operation in operations.items()), globals(), members)
@@ -84,6 +84,7 @@ def _dispatcher() -> Backend:
         method.__doc__ = operations[name].__doc__
         method.__qualname__ = f"K.{name}"
     members["run_rows"] = _run_rows
+    members["run_rows_knowing"] = _run_rows_knowing
     members.update(dict.fromkeys(Backend.__abstractmethods__ - members.keys(), _not_an_operation))
     dispatcher: Backend = type("K", (Backend,), {"__doc__": __doc__, "name": "K", **members})()
     return dispatcher
@@ -91,6 +92,12 @@ def _dispatcher() -> Backend:
 
 def _run_rows(self: Backend, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
     return owner_of(*tensors).run_rows(fn, *tensors, **static)
+
+
+def _run_rows_knowing(
+    self: Backend, holds: Callable[..., Tensor], fn: Callable[..., Tensor], /, *tensors: Tensor
+) -> Tensor:
+    return owner_of(*tensors).run_rows_knowing(holds, fn, *tensors)
 
 
 def _not_an_operation(self: Backend, *_args: Any, **_kwargs: Any) -> Any:

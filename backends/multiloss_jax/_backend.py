@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
-from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions, split_options
+from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions, first_rows, split_options
 
 from multiloss_jax import _crossentropy, _linear, _sums
 
@@ -306,6 +306,20 @@ class JaxBackend(Backend):
         ):  # the rest of a trace, or of an eager formula
             return fn(*tensors, **static)
         return self.run(fn, *tensors, **static)
+
+    def _of_all_rows(self, holds: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Tensor:
+        first = first_rows(tensors)
+        if first is None or not isinstance(tensors[0], jax.core.Tracer):
+            return super()._of_all_rows(holds, tensors)
+
+        def of_all(*tensors: Tensor) -> Tensor:
+            return jnp.all(holds(*tensors))
+
+        def unless_first(*tensors: Tensor) -> Tensor:
+            return jax.lax.cond(of_all(*first), of_all, lambda *_: jnp.asarray(False), *tensors)
+
+        # Elsewhere the host would wait for the condition.
+        return jax.lax.platform_dependent(*tensors, cpu=unless_first, default=of_all)
 
 
 @functools.cache

@@ -196,6 +196,8 @@ class AutogradBackend(NumpyBackend):
 
     def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
         boxes = [each for each in tensors if isinstance(each, ArrayBox)]
+        if not boxes:
+            return super().run_rows(fn, *tensors, **static)
         nested = len({each._trace for each in boxes}) > 1 or any(isinstance(each._value, ArrayBox) for each in boxes)
         if nested or not self.takes_rows(tensors[1]) or tensors[1].ndim < 2:
             return fn(*tensors, **static)

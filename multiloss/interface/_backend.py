@@ -12,6 +12,14 @@ from multiloss.interface._derived import EPSILON, TINY, Derived
 
 _INF = float("inf")
 
+_FEW = 64
+
+
+def first_rows(tensors: Sequence[Tensor]) -> list[Tensor] | None:
+    """Return a few rows of many, in which often shows what does not hold of all; None if there are no more than that."""
+    shape = tensors[1].shape
+    return [x[:_FEW, ...] for x in tensors] if len(shape) > 1 and shape[0] > _FEW else None
+
 
 class Backend(Derived):
     """One framework, seen through the operations that losses and metrics need."""
@@ -251,6 +259,23 @@ class Backend(Derived):
         Where no gradient is taken, its result may be a tuple of several tensors.
         """
         return self.run(fn, *tensors, **static)
+
+    def run_rows_knowing(self, holds: Callable[..., Tensor], fn: Callable[..., Tensor], /, *tensors: Tensor) -> Tensor:
+        """Return `run_rows(fn, *tensors, known=...)`, where `known` says whether `holds(*tensors)` is true of all rows.
+
+        Both are formulas as `run_rows` takes them, at the top level of a module. `known` is a bool, or a boolean tensor
+        without axes where values cannot be looked at.
+        """
+        return self.run_rows(fn, *tensors, known=self._of_all_rows(holds, [self.stop_gradient(x) for x in tensors]))
+
+    def _of_all_rows(self, holds: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Tensor:
+        """Return whether `holds(*tensors)` is true of all rows: as a bool if values can be looked at."""
+        first = first_rows(tensors)
+        if not all(self.has_values(x) for x in tensors):
+            return self.all(self.run_rows(holds, *tensors))
+        if first is not None and not self.to_numpy(self.all(holds(*first))):
+            return False
+        return bool(self.to_numpy(self.all(self.run_rows(holds, *tensors))))
 
     def host_views(self, tensors: Sequence[Tensor], likes: Sequence[Tensor], /) -> Sequence[Any] | None:
         """Return tensors as NumPy arrays that share their memory, to copy them at once; asked in every update of a metric.
