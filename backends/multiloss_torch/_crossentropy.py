@@ -31,7 +31,7 @@ NARROW = 32
 NARROW_SMALL = 1 << 22
 """Up to how many logits of few classes the formula is as fast."""
 
-_NO_OPTIONS = Options()
+_FULL_PRECISION = (torch.float32, torch.float64)
 
 
 class Call(NamedTuple):
@@ -59,15 +59,16 @@ def softmax_crossentropy(
     options: CrossentropyOptions,
 ) -> Tensor | None:
     """Return the losses of the rows, or their sum; None where the formula of the interface should."""
+    weight = None
+    if isinstance(row_weight, Tensor):
+        weight = row_weight
+    elif not options and row_weight != 0 and _is_native(target, logits) and is_plain(logits, target):
+        return small_losses(formula, target, logits, row_weight, total)
+    nothing = weight is None and row_weight == 0  # which no formula selects
     class_weight, numbers = split_options(options)
-    weight = row_weight if isinstance(row_weight, Tensor) else None
     size, classes = logits.numel(), logits.shape[-1]
     if not is_plain(logits, target, weight, class_weight):
         return None
-    nothing = weight is None and row_weight == 0  # which no formula selects
-    native = 0 < size <= PLAIN and class_weight is None and numbers == _NO_OPTIONS and _is_native(target, logits)
-    if native and not nothing and not isinstance(row_weight, Tensor):
-        return small_losses(formula, target, logits, row_weight, total)
     if wants_gradient(target) or wants_gradient(class_weight):
         return None
     kernel = kernel_for(logits)
@@ -93,7 +94,10 @@ def softmax_crossentropy(
 
 
 def _is_native(target: Tensor, logits: Tensor) -> bool:
-    return logits.is_cpu and target.ndim < logits.ndim and logits.dtype in (torch.float32, torch.float64)
+    """Whether torch's own loss is the fastest, where there are no options."""
+    if not 0 < logits.numel() <= PLAIN or logits.dtype not in _FULL_PRECISION:
+        return False
+    return logits.is_cpu and target.ndim < logits.ndim
 
 
 class _Total(torch.autograd.Function):

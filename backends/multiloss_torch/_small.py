@@ -24,7 +24,7 @@ def small_losses(
 
     `target` holds the index of a class for each row, and `row_weight` is for all.
     """
-    lead = logits.shape[:-1]
+    lead = target.shape
     if len(lead) != 1:
         logits, target = logits.reshape(-1, logits.shape[-1]), target.reshape(-1)
     target = target if target.dtype == torch.int64 else target.long()

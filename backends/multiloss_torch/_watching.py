@@ -13,6 +13,7 @@ from torch import Tensor
 from torch._C._functorch import TransformType
 
 _PLAIN = (Tensor, torch.nn.Parameter)
+_PLAIN_OR_NONE = frozenset((*_PLAIN, type(None)))
 
 
 def is_plain(*tensors: Tensor | None) -> bool:
@@ -21,7 +22,7 @@ def is_plain(*tensors: Tensor | None) -> bool:
         return False
     if torch.autograd.forward_ad._current_level >= 0:
         return False
-    return all(each is None or type(each) in _PLAIN for each in tensors)
+    return _PLAIN_OR_NONE.issuperset(map(type, tensors))
 
 
 def is_known(x: Tensor) -> bool:

@@ -60,7 +60,7 @@ Prediction = Literal[
 Event = Literal["mean", "joint", "element", "ratio", "row"]
 F = TypeVar("F", bound=Callable[..., Any])
 
-_AT_THE_BOUNDARY = ("axis", "class_weight", "ignore_class", "from_sorted_ids")
+_AT_THE_BOUNDARY = frozenset(("axis", "class_weight", "ignore_class", "from_sorted_ids"))
 """The parameters that act before or after the formula, too."""
 
 
@@ -147,14 +147,16 @@ class LossSpec:
         return _of_published, (self.formula.__module__, self.formula.__qualname__)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return all parameters by name; operands only if they are given.
+        """Return all parameters by name; operands only if they are given. Raises what `named` does."""
+        return {**self.defaults, **self.named(args, kwargs)} if args or kwargs else self.defaults
+
+    def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the parameters that are given, by name and as they are kept.
 
         Raises:
             TypeError: for a parameter that the loss does not have.
             ArgumentError: for one outside its domain.
         """
-        if not args and not kwargs:
-            return self.defaults
         given = {**dict(zip(self._positional, args, strict=False)), **kwargs}
         if (
             len(args) > len(self._positional)
@@ -175,17 +177,19 @@ class LossSpec:
                 given[name] = standardize(self.name, name, value)
             elif not allowed(value):
                 raise ArgumentError(f"{self.name}: {name}={value!r} is not allowed. Expected {expected}.")
-        return {**self.defaults, **given}
+        return given
 
-    def split(self, bound: Mapping[str, Any]) -> tuple[list[TensorLike], Mapping[str, Any]]:
+    def split(self, given: Mapping[str, Any]) -> tuple[list[TensorLike], Mapping[str, Any]]:
         """Return the tensors of a call in their order, None for those not given, and the parameters that differ from their
-        defaults, which are hashable.
+        defaults, which are hashable and in order, too: what is compiled is kept by them.
         """
-        tensors = {name: bound[name] for name in self.operands if name in bound}
-        tensors |= {name: bound[name] for name in self.per_class if hasattr(bound.get(name), "dtype")}
+        if len(given) > 1:
+            given = {name: given[name] for name in self._all if name in given}
+        tensors = {name: given[name] for name in self.operands if name in given}
+        tensors |= {name: given[name] for name in self.per_class if hasattr(given.get(name), "dtype")}
         static = {
             name: value
-            for name, value in bound.items()
+            for name, value in given.items()
             if name not in tensors and (hasattr(value, "dtype") or value != self.defaults[name])
         }
         return [tensors.get(name) for name in (*self.operands, *self.per_class)] if tensors else [], static
@@ -199,7 +203,7 @@ class LossSpec:
 
     def direct(self, operands: Sequence[TensorLike], static: Mapping[str, Any]) -> bool:
         """Whether settled tensors may go straight to the formula, given what `split` returned."""
-        return self.shortcut and not operands and not any(name in static for name in _AT_THE_BOUNDARY)
+        return self.shortcut and not operands and _AT_THE_BOUNDARY.isdisjoint(static)
 
     def config(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return parameters as JSON-able values, without those that Keras has not and that are at their default."""
@@ -353,7 +357,7 @@ def publish(spec: LossSpec) -> Any:
         operands: list[TensorLike] = []
         static, direct = _NO_PARAMETERS, shortcut
         if args or kwargs:
-            operands, static = spec.split(spec.bind(args, kwargs))
+            operands, static = spec.split(spec.named(args, kwargs))
             direct = spec.direct(operands, static)
         if direct:
             owner = settle(y_true, y_pred)
