@@ -75,7 +75,7 @@ def _dispatcher() -> Backend:
         for name, operation in vars(each).items()
         if isinstance(operation, FunctionType)
         and not name.startswith("_")
-        and name not in ("value_and_grad", "grad_and_hessian_products", "jit", "run", "takes_rows", "host_views")
+        and name not in ("value_and_grad", "grad_and_hessian_products", "jit", "run", "takes_rows", "host_copies")
         and name not in ("run_rows", "run_rows_knowing")
     }
     members: dict[str, Any] = {}

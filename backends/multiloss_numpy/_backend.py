@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
-from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions
+from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions, HostCopies
 
 from multiloss_numpy import _blocks, _crossentropy
 from multiloss_numpy._linear import Linear
@@ -416,15 +416,32 @@ class NumpyBackend(Backend):
         found = _blocks.in_blocks(lambda *rows: fn(*rows, **static), tensors)
         return found if len(found) > 1 else found[0]
 
-    def host_views(self, tensors: Sequence[Tensor], likes: Sequence[Tensor], /) -> Sequence[Any] | None:
-        for x, like in zip(tensors, likes, strict=True):
-            kind = x.__class__
-            if kind is not np.ndarray and not issubclass(kind, np.generic):
-                return None
-            if x.dtype != like.dtype or x.shape != like.shape:
-                return None
-        return tensors
+    def host_copies(self, likes: Sequence[Tensor], length: int, /) -> HostCopies | None:
+        return _Copies(likes, length) if all(_is_plain(x) for x in likes) else None
 
     def takes_rows(self, y_pred: Tensor, /) -> bool:
         size: int = y_pred.size
         return size >= _blocks.LARGE
+
+
+class _Copies:
+    """`HostCopies` for arrays and numbers like some."""
+
+    def __init__(self, likes: Sequence[Tensor], length: int) -> None:
+        self.memory: Sequence[Any] = [np.zeros((length, *each.shape), each.dtype) for each in likes]
+        self._kinds = [(like.dtype, like.shape, each) for like, each in zip(likes, self.memory, strict=True)]
+
+    def put(self, at: int, tensors: Sequence[Tensor], /) -> bool:
+        if len(tensors) != len(self._kinds):
+            return False
+        for x, (dtype, shape, memory) in zip(tensors, self._kinds):
+            if not _is_plain(x) or x.dtype != dtype or x.shape != shape:
+                return False
+            memory[at] = x
+        return True
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether this is an array or a number of NumPy's own: what subclasses do when they are copied is theirs to say."""
+    kind = x.__class__
+    return kind is np.ndarray or issubclass(kind, np.generic)

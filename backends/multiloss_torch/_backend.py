@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
-from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions
+from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions, HostCopies
 
-from multiloss_torch import _blocks, _compiled, _crossentropy, _linear
+from multiloss_torch import _blocks, _compiled, _copies, _crossentropy, _linear
 from multiloss_torch._compiled import axes
 
 _DTYPES: dict[DType, torch.dtype] = {
@@ -28,6 +28,9 @@ _DTYPES: dict[DType, torch.dtype] = {
     )
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+_FEW = 1 << 17
+"""Numbers of which NumPy finds the largest sooner than torch with its threads."""
 
 
 def _resolve_dtype(name: DType) -> torch.dtype:
@@ -174,6 +177,9 @@ class TorchBackend(Backend):
         return _compiled.all_of(x, axis, keepdims)
 
     def argmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
+        few = x.is_cpu and x.numel() <= _FEW and x.ndim and x.dtype in self.full_precision
+        if few and type(x) is torch.Tensor and self.has_values(x):  # NumPy takes half of the time
+            return torch.from_numpy(np.asarray(x.numpy(force=True).argmax(axis)))
         return torch.argmax(x, axis)
 
     def cumsum(self, x: Tensor, /, axis: int = -1) -> Tensor:
@@ -375,17 +381,8 @@ class TorchBackend(Backend):
         known = self.all(holds(*(each.detach() for each in tensors)))
         return torch.where(known, fn(*tensors, known=True), fn(*tensors, known=False))
 
-    def host_views(self, tensors: Sequence[Tensor], likes: Sequence[Tensor], /) -> Sequence[Any] | None:
-        if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
-            return None
-        views: list[Any] = []
-        for x, like in zip(tensors, likes, strict=True):
-            if type(x) is not torch.Tensor or x.dtype is not like.dtype or x.shape != like.shape:
-                return None
-            if not x.is_cpu or x.dtype is torch.bfloat16 or x.layout is not torch.strided:  # NumPy knows neither
-                return None
-            views.append(x.numpy(force=True))
-        return views
+    def host_copies(self, likes: Sequence[Tensor], length: int, /) -> HostCopies | None:
+        return _copies.copies(likes, length)
 
     def takes_rows(self, y_pred: Tensor, /) -> bool:
         return y_pred.numel() >= _blocks.LARGE and y_pred.is_cpu and not torch.compiler.is_compiling()

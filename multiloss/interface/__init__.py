@@ -20,8 +20,18 @@ Conventions, for every operation:
 
 from __future__ import annotations
 
-from multiloss.interface._backend import Backend, first_rows
+from multiloss.interface._backend import Backend, HostCopies, first_rows
 from multiloss.interface._crossentropy import HALVES, CrossentropyOptions, Options, split_options
 from multiloss.interface._derived import EPSILON, TINY
 
-__all__ = ["EPSILON", "HALVES", "TINY", "Backend", "CrossentropyOptions", "Options", "first_rows", "split_options"]
+__all__ = [
+    "EPSILON",
+    "HALVES",
+    "TINY",
+    "Backend",
+    "CrossentropyOptions",
+    "HostCopies",
+    "Options",
+    "first_rows",
+    "split_options",
+]

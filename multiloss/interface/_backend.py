@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
 from multiloss._typing import Axis, Tensor
 from multiloss.interface import _crossentropy
@@ -19,6 +19,21 @@ def first_rows(tensors: Sequence[Tensor]) -> list[Tensor] | None:
     """Return a few rows of many, in which often shows what does not hold of all; None if there are no more than that."""
     shape = tensors[1].shape
     return [x[:_FEW, ...] for x in tensors] if len(shape) > 1 and shape[0] > _FEW else None
+
+
+class HostCopies(Protocol):
+    """Memory for tensors of one type, shape and dtype each, which are copied there again and again."""
+
+    memory: Sequence[Any]
+    """A NumPy array for each of them, whose first axis is that of the places."""
+
+    def put(self, at: int, tensors: Sequence[Tensor], /) -> bool:
+        """Copy tensors to a place, and tell whether it was done; asked in every update of a metric.
+
+        Not if one is of another type, shape or dtype, or elsewhere than in the memory of the host, or if somebody traces
+        what is done with it.
+        """
+        ...
 
 
 class Backend(Derived):
@@ -277,12 +292,8 @@ class Backend(Derived):
             return False
         return bool(self.to_numpy(self.all(self.run_rows(holds, *tensors))))
 
-    def host_views(self, tensors: Sequence[Tensor], likes: Sequence[Tensor], /) -> Sequence[Any] | None:
-        """Return tensors as NumPy arrays that share their memory, to copy them at once; asked in every update of a metric.
-
-        None if one of them is not of the type, shape and dtype of that in `likes`, if it is elsewhere than in the memory of
-        the host, or if somebody traces what is done with it.
-        """
+    def host_copies(self, likes: Sequence[Tensor], length: int, /) -> HostCopies | None:
+        """Return where tensors like these can be copied to, `length` of each, or None if they are not on the host."""
         return None
 
     def takes_rows(self, y_pred: Tensor, /) -> bool:

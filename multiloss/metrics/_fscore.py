@@ -7,6 +7,7 @@ from typing import Any
 from multiloss._arguments import is_plain
 from multiloss._boundary import arrive
 from multiloss._errors import ArgumentError, ShapeError, unknown_name
+from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.interface import Backend
@@ -200,14 +201,22 @@ def _hits_of_highest(labels: Tensor, scores: Tensor) -> Tensor:
     best = K.argmax(scores, -1)
     at = K.expand_dims(best, -1)
     highest = K.squeeze(K.take_along_axis(scores, at, -1), -1)
-    # A row whose highest score is 0 has no others but 0 if they add up to 0.
-    predicts = (highest != 0) | (K.sum(scores, -1) != 0)
+    predicts = highest != 0
+    if not _are_all(predicts):
+        # A row whose highest score is 0 has no others but 0 if they add up to 0.
+        predicts = predicts | (K.sum(scores, -1) != 0)
     hit = predicts & (K.squeeze(K.take_along_axis(labels, at, -1), -1) > 0)
     # Hits, other predictions and rows without one in one go, one behind the other.
     other = best + classes * (2 - K.cast(predicts, K.dtype(best)))
     counts = K.reshape(K.bincount(K.where(hit, best, other), 3 * classes), (3, classes))
     tp, fp = counts[0, :], counts[1, :]
     return K.stack([tp, fp, _count(labels, K.dtype(counts)) - tp])
+
+
+def _are_all(x: Tensor) -> bool:
+    """Whether all of these are known to be True."""
+    owner = owner_of(x)
+    return owner.has_values(x) and bool(owner.to_numpy(x).all())
 
 
 EXACT = 1 << 24

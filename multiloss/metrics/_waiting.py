@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from multiloss._boundary import all_in_range
-from multiloss._registry import active, owner_of
+from multiloss._registry import active
 from multiloss._typing import Tensor
-from multiloss.interface import Backend
+from multiloss.interface import Backend, HostCopies
 
 MOST_BATCHES = 64
-MOST_ELEMENTS = 1 << 16
+MOST_ELEMENTS = 1 << 17
 """How many elements of an operand are taken in together: in more of them, the operations take most of the time."""
 
 MISSES = 8
@@ -35,45 +35,39 @@ class Queue:
 
     Attributes:
         backend: whose tensors they are.
-        likes: tensors of the type, shape and dtype that the arguments must have.
+        copies: where they are copied to, again and again: memory that is fresh costs more than copying.
+        length: how many may wait.
         check: whether a batch, as host arrays, can be taken in without further questions; None if every batch can.
         stacked: whether batches are put on an axis of their own, and not one after the other.
-        length: how many may wait.
         misses: how many batches in a row could not.
         rest: how many of the next batches shall not.
     """
 
-    def __init__(self, backend: Backend, views: Sequence[Any], check: Check | None, stacked: bool) -> None:
-        host = owner_of(views[0])
+    def __init__(self, backend: Backend, copies: HostCopies, length: int, check: Check | None, stacked: bool) -> None:
         self.backend = backend
+        self.copies = copies
+        self.length = length
         self.check = check
         self.stacked = stacked
         self.misses = 0
         self.rest = 0
-        self.length = min(MOST_BATCHES, MOST_ELEMENTS // max(1, *(math.prod(each.shape) for each in views)))
-        # Written to again and again: memory that is fresh costs more than copying.
-        self._held = [host.full((self.length, *each.shape), 0, like=each) for each in views]
-        self.likes = [backend.asarray(host.full(each.shape, 0, like=each)) for each in views]
 
     def put(self, at: int, args: Sequence[Any]) -> bool:
         """Copy a batch to the place `at` if it may wait, and tell whether it may."""
         if self.rest:
             self.rest -= 1
             return False
-        backend, held = self.backend, self._held
-        if len(args) != len(held) or (backend.is_host and active().backend is not backend):
+        backend, copies, check = self.backend, self.copies, self.check
+        if (backend.is_host and active().backend is not backend) or not copies.put(at, args):
             return False
-        views = backend.host_views(args, self.likes)
-        if views is None or (self.check is not None and not self.check(*views)):
+        if check is not None and not check(*[each[at] for each in copies.memory]):
             return False
-        for place, view in zip(held, views, strict=True):
-            place[at] = view
         self.misses = 0
         return True
 
     def joined(self, count: int) -> list[Tensor]:
         """Return the first batches as one, in memory that the next ones are written to."""
-        parts = [each[:count] for each in self._held]
+        parts = [each[:count] for each in self.copies.memory]
         if not self.stacked:
             parts = [each.reshape((-1, *each.shape[2:])) for each in parts]
         return [self.backend.asarray(each) for each in parts]
@@ -83,12 +77,13 @@ def queue_like(
     backend: Backend, batch: Sequence[Tensor], check: Check | None = None, stacked: bool = False
 ) -> Queue | None:
     """Return where further batches like this one wait, or None if they are empty, too large or not on the host."""
-    if not all(0 < 4 * math.prod(each.shape) <= MOST_ELEMENTS for each in batch):
+    largest = max(math.prod(each.shape) for each in batch)
+    if 8 * largest > MOST_ELEMENTS or any(0 in each.shape for each in batch):
         return None
-    views = backend.host_views(batch, batch)
-    if views is None or (check is not None and not check(*views)):
-        return None
-    return Queue(backend, views, check, stacked)
+    length = min(MOST_BATCHES, MOST_ELEMENTS // largest)
+    copies = backend.host_copies(batch, length)
+    queue = None if copies is None else Queue(backend, copies, length, check, stacked)
+    return queue if queue is not None and queue.put(0, batch) else None
 
 
 def side_by_side(y_true: Tensor, y_pred: Tensor, rank: int) -> bool:
