@@ -29,6 +29,9 @@ _DTYPES: dict[DType, torch.dtype] = {
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
+_NO_REDUCTION = 0
+"""What torch's kernels call it."""
+
 _FEW = 1 << 17
 """Numbers of which NumPy finds the largest sooner than torch with its threads."""
 
@@ -275,6 +278,18 @@ class TorchBackend(Backend):
         return torch.neg_(torch.sum(torch.log_(torch.clamp_(q, EPSILON, 1.0 - EPSILON)).mul_(target), axis))
 
     l2_normalize: Any = staticmethod(_compiled.l2_normalize)
+    cosine: Any = staticmethod(_compiled.cosine)
+
+    def huber(self, target: Tensor, output: Tensor, /, delta: float = 1.0) -> Tensor:
+        alike = isinstance(target, torch.Tensor) and target.dtype == output.dtype and target.shape == output.shape
+        if not alike or torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+            return super().huber(target, output, delta)
+        # One kernel, and one for the way back.
+        return torch.ops.aten.huber_loss.default(output, target, _NO_REDUCTION, delta)
+
+    def log_cosh(self, x: Tensor, /) -> Tensor:
+        found = _compiled.log_cosh(x)
+        return super().log_cosh(x) if found is None else found
 
     def normalized_probabilities(self, output: Tensor, /, axis: int = -1) -> Tensor:
         # torch's derivative of a quotient divides twice where the textbook's squares, so no total is too small for it.

@@ -75,6 +75,29 @@ class Backend(Derived):
         squared = self.sum(self.square(x), axis, True)
         return x / self.sqrt(self.where(squared == 0, float("inf"), squared))
 
+    def cosine(self, x: Tensor, y: Tensor, /, axis: int = -1) -> Tensor:
+        """Return the cosine of the angle between two vectors, along `axis`. If either is zero: 0, with gradient 0."""
+        return self.sum(self.l2_normalize(x, axis) * self.l2_normalize(y, axis), axis)
+
+    def huber(self, target: Tensor, output: Tensor, /, delta: float = 1.0) -> Tensor:
+        """Return, for each element, `e^2 / 2` where `|e| <= delta`, else `delta * |e| - delta^2 / 2`; `e = output - target`.
+
+        The gradient is `e` clipped to `[-delta, delta]`, to the last digit.
+        """
+        error = self.abs(output - target)
+        quadratic = self.minimum(error, delta)
+        # With q = min(|e|, delta) both branches are q * (|e| - q / 2): no select, one gradient at the joint, and that
+        # gradient is q, because the derivative by q is |e| - q, exactly 0 wherever q moves.
+        return quadratic * (error - 0.5 * quadratic)
+
+    def log_cosh(self, x: Tensor, /) -> Tensor:
+        """Return `log(cosh(x))` for each element, with its digits at any size."""
+        size = self.abs(x)
+        # The textbook form cancels for small x (1e-4 gives 0 in float32). With t = exp(|x|) - 1 it is
+        # log1p(t^2 / (2 (1 + t))), which keeps its digits. Beyond 20 the rest is a line, to the last digit of float64.
+        t = self.expm1(self.minimum(size, 20.0))
+        return self.log1p(0.5 * self.square(t) / (1.0 + t)) + self.maximum(size - 20.0, 0.0)
+
     def binary_crossentropy(self, target: Tensor, output: Tensor, /, from_logits: bool = False) -> Tensor:
         """Return `-target * log(p) - (1 - target) * log(1 - p)` for each element.
 

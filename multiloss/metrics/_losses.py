@@ -63,7 +63,7 @@ def cosine_similarity(y_true: Tensor, y_pred: Tensor, axis: int = -1) -> Tensor:
     >>> round(float(cosine_similarity([1.0, 0.0], [1.0, 1.0])), 4)
     0.7071
     """
-    return K.sum(K.l2_normalize(y_true, axis) * K.l2_normalize(y_pred, axis), axis)
+    return K.cosine(y_true, y_pred, axis)
 
 
 @loss(y_true="real", y_pred="real", event="joint")
@@ -77,7 +77,7 @@ def cosine_proximity(y_true: Tensor, y_pred: Tensor, axis: int = -1) -> Tensor:
     >>> round(float(cosine_proximity([1.0, 0.0], [1.0, 1.0])), 4)
     -0.7071
     """
-    return -K.sum(K.l2_normalize(y_true, axis) * K.l2_normalize(y_pred, axis), axis)
+    return -K.cosine(y_true, y_pred, axis)
 
 
 cosine = cosine_proximity

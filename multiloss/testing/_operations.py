@@ -234,6 +234,7 @@ def _composed() -> Iterator[OperationCase]:
             smooth=(0,),
         )
         yield OperationCase("l2_normalize", f"axis {axis}", (SMOOTH,), references.l2_normalize, keywords, smooth=(0,))
+        yield OperationCase("cosine", f"axis {axis}", (SMOOTH, OTHER), references.cosine, keywords, smooth=(0, 1))
         yield OperationCase(
             "normalized_probabilities", f"axis {axis}", (PROBABILITY,), references.normalized, keywords, smooth=(0,)
         )
@@ -265,6 +266,17 @@ def _composed() -> Iterator[OperationCase]:
     tiny_and_huge = np.array([[3e-30, 4e-30], [3e30, 4e30], [0.0, 0.0]])
     normal = np.array([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]])
     yield OperationCase("l2_normalize", "tiny huge and zero", (tiny_and_huge,), lambda x: normal)
+    other = np.array([[4.0, 3.0], [-3.0, -4.0], [1.0, 2.0]])
+    yield OperationCase("cosine", "tiny huge and zero", (tiny_and_huge, other), lambda *_: np.array([0.96, -1.0, 0.0]))
+    for delta in (0.5, 1.0, 3.0):
+        yield OperationCase(
+            "huber", f"delta {delta}", (OTHER, SMOOTH), references.huber, {"delta": delta}, smooth=(0, 1)
+        )
+    steps = np.array([0.0, 1.0, -1.0, 1e-6, 1e15, -INF, INF, NAN])
+    yield OperationCase("huber", "edge values", (np.zeros(8), steps), references.huber)
+    yield OperationCase("log_cosh", "values", (SMOOTH,), references.log_cosh, smooth=(0,))
+    sizes = np.array([0.0, 1e-8, 1e-4, 0.499, 0.5, 0.501, 1.0, 19.9, 20.1, 1e4, INF, NAN])
+    yield OperationCase("log_cosh", "edge values", (np.concatenate([sizes, -sizes]),), references.log_cosh)
     targets = np.tile(np.array([0.0, 0.3, 1.0]), 15)
     logits = np.repeat(LINE[~np.isnan(LINE)], 3)[: len(targets)]
     yield OperationCase(

@@ -47,6 +47,20 @@ def l2_normalize(x: Array, axis: Any = -1) -> Array:
     return np.where(norm == 0, 0.0, x / np.where(norm == 0, 1.0, norm))
 
 
+def cosine(x: Array, y: Array, axis: int = -1) -> Array:
+    return np.sum(l2_normalize(x, axis) * l2_normalize(y, axis), axis)
+
+
+def huber(target: Array, output: Array, delta: float = 1.0) -> Array:
+    error = np.abs(output - target)
+    return np.where(error <= delta, 0.5 * np.square(np.minimum(error, delta)), delta * error - 0.5 * delta * delta)
+
+
+def log_cosh(x: Array) -> Array:
+    near = np.log1p(2.0 * np.square(np.sinh(np.minimum(np.abs(x), 20.0) / 2.0)))
+    return near + np.maximum(np.abs(x) - 20.0, 0.0)
+
+
 def binary_crossentropy(target: Array, output: Array, from_logits: bool = False) -> Array:
     if from_logits:
         positive, negative = target * softplus(-output), (1 - target) * softplus(output)
