@@ -20,8 +20,8 @@ from multiloss_numpy import _blocks
 
 Array = Any
 
-_VALUES, _SLOPES = 1 << 19, 1 << 19
-"""Elements of a block without and with its gradient: a loop over them outlasts handing the interpreter lock over."""
+_BLOCK = 1 << 20
+"""Elements of a block: a loop over them outlasts handing the interpreter lock over, and few operations are on rows."""
 
 _THREADED = 1 << 22
 """From how many logits on a second thread pays."""
@@ -101,7 +101,7 @@ class Rows:
         `slopes` may be the logits themselves. With a bias, it is added to the logits in place.
         """
         count = len(logits)
-        size = max(1, (_VALUES if slopes is None else _SLOPES) // self.classes)
+        size = max(1, _BLOCK // self.classes)
 
         def work(here: slice, scratch: Scratch) -> None:
             given = logits[here]
