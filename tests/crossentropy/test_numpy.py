@@ -154,8 +154,7 @@ def test_half_precision_is_added_up_in_float32(backend, dtype):
 
 def test_many_blocks_on_many_threads_are_one(backend, monkeypatch):
     monkeypatch.setattr("multiloss_numpy._crossentropy._THREADED", 1)
-    monkeypatch.setattr("multiloss_numpy._crossentropy._VALUES", 3000)
-    monkeypatch.setattr("multiloss_numpy._crossentropy._SLOPES", 3000)
+    monkeypatch.setattr("multiloss_numpy._crossentropy._BLOCK", 3000)
     monkeypatch.setenv("MULTILOSS_NUM_THREADS", "3")
     label, logits = rows(101, 600)
     weight = RNG.random(101).astype(np.float32)
