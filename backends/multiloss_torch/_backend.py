@@ -259,8 +259,11 @@ class TorchBackend(Backend):
 
     def binary_crossentropy(self, target: Tensor, output: Tensor, /, from_logits: bool = False) -> Tensor:
         alike = isinstance(target, torch.Tensor) and target.dtype == output.dtype
-        if from_logits or not alike or torch.compiler.is_compiling():  # which makes no good loop of lerp
+        compiling = torch.compiler.is_compiling()
+        if from_logits or not alike or (compiling and not output.is_cpu):
             return super().binary_crossentropy(target, output, from_logits)
+        if compiling:
+            return _compiled.binary_crossentropy(target, output)
         p = torch.clamp(output, EPSILON, 1.0 - EPSILON)
         if _is_recorded(output, target):
             return -torch.lerp(torch.log1p(-p), torch.log(p), target)
@@ -286,6 +289,11 @@ class TorchBackend(Backend):
             return super().huber(target, output, delta)
         # One kernel, and one for the way back.
         return torch.ops.aten.huber_loss.default(output, target, _NO_REDUCTION, delta)
+
+    def log1p_difference(self, x: Tensor, y: Tensor, /) -> Tensor:
+        if torch.compiler.is_compiling() and x.is_cpu:
+            return _compiled.log1p_difference(x, y)
+        return super().log1p_difference(x, y)
 
     def log_cosh(self, x: Tensor, /) -> Tensor:
         found = _compiled.log_cosh(x)

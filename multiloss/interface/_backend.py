@@ -90,6 +90,10 @@ class Backend(Derived):
         # gradient is q, because the derivative by q is |e| - q, exactly 0 wherever q moves.
         return quadratic * (error - 0.5 * quadratic)
 
+    def log1p_difference(self, x: Tensor, y: Tensor, /) -> Tensor:
+        """Return `log(1 + x) - log(1 + y)` for each element, `x` and `y` not negative."""
+        return self.log1p(x) - self.log1p(y)
+
     def log_cosh(self, x: Tensor, /) -> Tensor:
         """Return `log(cosh(x))` for each element, with its digits at any size."""
         size = self.abs(x)

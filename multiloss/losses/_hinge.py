@@ -20,7 +20,7 @@ def _is_binary(y_true: Tensor, _: Tensor) -> Tensor:
 def _missed(y_true: Tensor, y_pred: Tensor, binary: Tensor) -> Tensor:
     """Return by how much each prediction misses the margin."""
     if binary is True:
-        y_true = 2.0 * y_true - 1.0
+        y_true = y_true + (y_true - 1.0)
     elif binary is not False:
         shift = K.cast(binary, K.dtype(y_true))  # 0 or 1
         y_true = (1.0 + shift) * y_true - shift
