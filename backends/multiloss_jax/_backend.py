@@ -34,6 +34,7 @@ def _resolve_dtype(name: DType) -> jnp.dtype:
     return held
 
 
+_Tracer = jax.core.Tracer
 _barrier: Callable[[jax.Array], jax.Array] = jax.lax.optimization_barrier
 
 
@@ -291,14 +292,14 @@ class JaxBackend(Backend):
     def run(self, fn: Callable[..., Any], /, *tensors: Tensor, **static: Any) -> Any:
         # Inside somebody's trace the formula inlines; on arrays it is one compiled call instead of one per operation.
         for x in tensors:
-            if isinstance(x, jax.core.Tracer):
+            if isinstance(x, _Tracer):
                 return fn(*tensors, **static)
-        key = (fn, *static)
+        key = (fn, tuple(static.items()))
         try:
             compiled = self._compiled[key]
-        except KeyError:
-            compiled = self._compiled[key] = jax.jit(fn, static_argnames=tuple(static))
-        return compiled(*tensors, **static)
+        except KeyError:  # a function of tensors alone is called in less time than one with arguments by name
+            compiled = self._compiled[key] = jax.jit(functools.partial(fn, **static))
+        return compiled(*tensors)
 
     def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
         if static and any(

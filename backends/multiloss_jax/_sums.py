@@ -23,9 +23,14 @@ from multiloss._typing import Axis
 _finfo: Any = jnp.finfo  # whose types JAX leaves out; NumPy's knows no bfloat16
 
 
+_MANY = 1 << 12
+"""Numbers whose loop takes longer than calling it. Fewer are best left alone: what XLA takes for cheap it computes at once,
+and hands the rest to another thread."""
+
+
 def _is_traced(x: jax.Array) -> bool:
-    """Whether there is something to compile: operations on arrays are compiled one by one."""
-    return isinstance(x, jax.core.Tracer) and x.dtype in (jnp.float32, jnp.float64)
+    """Whether there is much to compile: operations on arrays are compiled one by one."""
+    return isinstance(x, jax.core.Tracer) and x.dtype in (jnp.float32, jnp.float64) and x.size >= _MANY
 
 
 def completed(total: jax.Array) -> jax.Array:

@@ -22,7 +22,7 @@ from multiloss._typing import DType, Shape, Tensor
 from multiloss.dispatch import K
 from multiloss.interface import HALVES, Backend
 from multiloss.losses._classes import by_class
-from multiloss.losses._reduction import Selection, keep, partial, reduce, select
+from multiloss.losses._reduction import Selection, keep, partial, reduce, reduce_alike, select
 
 if TYPE_CHECKING:
     from multiloss.losses._spec import LossSpec
@@ -193,7 +193,7 @@ def settled_values(
     spec: LossSpec, y_true: Tensor, y_pred: Tensor, *, reduction: str, parts: bool, by_rows: bool, **parameters: Any
 ) -> Any:
     """Do what `reduced` does, for tensors that need nothing done to them and all count alike."""
-    if _is_vector(spec, y_pred, parameters):
+    if y_pred.ndim == 1 and _is_vector(spec, y_pred, parameters):
         y_true, y_pred = K.expand_dims(y_true, -1), K.expand_dims(y_pred, -1)
     if by_rows and spec.takes_weights(y_pred, parameters):
         weighed = spec.weigh(y_true, y_pred, None, None, checked=True, dtype=None, **parameters)
@@ -203,7 +203,7 @@ def settled_values(
         if by_rows
         else spec.formula(y_true, y_pred, **parameters)
     )
-    return partial(values, _NO_SELECTION, reduction) if parts else reduce(values, _NO_SELECTION, reduction)
+    return partial(values, _NO_SELECTION, reduction) if parts else reduce_alike(values, reduction)
 
 
 def operate(

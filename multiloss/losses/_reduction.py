@@ -117,15 +117,20 @@ def reduce(values: Tensor, selection: Selection, reduction: str) -> Tensor:
     """Return the reduced value. The mean of nothing is 0."""
     alike = selection.divisor is None or reduction != "mean_with_sample_weight"
     if selection.weights is None and selection.counted is None and alike:
-        if reduction == "none" or not values.ndim:
-            return values
-        return K.sum(values) if reduction == "sum" or 0 in values.shape else K.mean(values)
+        return reduce_alike(values, reduction)
     if reduction == "none":
         return values if selection.weights is None else values * selection.weights
     if reduction == "sum":
         return K.sum(values if selection.weights is None else values * selection.weights)
     total, weight = partial(values, selection, reduction)
     return K.divide_no_nan(total, weight)
+
+
+def reduce_alike(values: Tensor, reduction: str) -> Tensor:
+    """Return the reduced value of samples that all count, and alike. The mean of nothing is 0."""
+    if reduction == "none" or not values.ndim:
+        return values
+    return K.sum(values) if reduction == "sum" or 0 in values.shape else K.mean(values)
 
 
 def reject_batchwise_weights(sample_weight: Tensor, mask: Tensor, name: str) -> None:

@@ -241,9 +241,7 @@ class Metric:
                 f"{type(self).__name__} {self.name!r} has accumulated {owner_of(*held).name} batches, and this one "
                 f"belongs to {backend.name}. Call reset_state() between them, or keep one metric for each framework."
             )
-        return backend, [
-            x if x is None or not backend.is_floating(x) else backend.stop_gradient(x) for x in arrived[len(held) :]
-        ]
+        return backend, [x if x is None else backend.stop_gradient(x) for x in arrived[len(held) :]]
 
     def _reference(self, args: list[Tensor], kwargs: Mapping[str, Tensor]) -> Tensor:
         """Return the argument whose device, dtype and shape the state takes: `y_pred`, or else the first."""
