@@ -182,6 +182,19 @@ def test_predictions_with_a_gradient_and_on_strides_wait_too(tensor: Make) -> No
 
 
 @pytest.mark.backends("torch")
+def test_tensors_that_are_negated_when_they_are_read_wait_as_what_they_stand_for(tensor: Make) -> None:
+    import torch
+
+    metric, y_true = metrics.MeanSquaredError(), torch.zeros(2, 1)
+    for value in (1.0, 1.0, 4.0):
+        negated = torch._neg_view(torch.full((2, 1), value))
+        assert negated.is_neg()
+        metric.update_state(y_true + 1.0, negated)
+    assert metric._waiting == 2
+    assert float(metric.result()) == 11.0
+
+
+@pytest.mark.backends("torch")
 def test_batches_after_a_compiled_update_wait_for_none(tensor: Make) -> None:
     import torch
 
