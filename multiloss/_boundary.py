@@ -309,9 +309,9 @@ def check_labels(labels: Any, classes: int, *, ignore_class: int | None = None, 
 
 def all_in_range(labels: Any, classes: int) -> bool:
     """Whether labels, of which there are some, are from 0 to `classes - 1`."""
-    if labels.dtype.kind == "i":  # negative ones are the largest without a sign, so that looking once will do
-        labels = labels.view(labels.dtype.str.replace("i", "u"))
-        return bool(labels.max() < classes)
+    if labels.dtype.kind == "i" and classes < 1 << 8 * labels.dtype.itemsize - 1:
+        # Without a sign, negative ones are above all others, so that looking once will do.
+        return bool(labels.view(labels.dtype.str.replace("i", "u")).max() < classes)
     return bool(labels.min() >= 0 and labels.max() < classes)
 
 

@@ -317,7 +317,8 @@ class JaxBackend(Backend):
             return jnp.all(holds(*tensors))
 
         def unless_first(*tensors: Tensor) -> Tensor:
-            return jax.lax.cond(of_all(*first), of_all, lambda *_: jnp.asarray(False), *tensors)
+            found = of_all(*first)  # which differs between devices, if the tensors do, and so must both branches
+            return jax.lax.cond(found, of_all, lambda *_: found, *tensors)
 
         # Elsewhere the host would wait for the condition.
         return jax.lax.platform_dependent(*tensors, cpu=unless_first, default=of_all)

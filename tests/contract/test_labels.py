@@ -40,6 +40,15 @@ def test_minus_1_is_not_the_last_class(name, backend, tensor):
             function(name)(tensor(labels), tensor(Y_PRED))
 
 
+@pytest.mark.parametrize(("dtype", "classes"), [("int8", 256), ("int16", 40_000)])
+@pytest.mark.parametrize("name", SPARSE)
+def test_minus_1_is_no_class_of_more_than_its_dtype_counts(name, dtype, classes, backend, tensor):
+    y_pred = tensor(np.full((2, classes), 1.0 / classes, np.float32))
+    for loss in both(name):
+        with pytest.raises(_errors.LabelError, match="-1"):
+            loss(tensor(np.array([0, -1], dtype)), y_pred)
+
+
 @pytest.mark.parametrize("label", [2**31, 2**32 + 1, -(2**32) + 1])
 @pytest.mark.parametrize("name", SPARSE)
 def test_a_label_beyond_32_bits_does_not_wrap_around(name, label, backend):

@@ -97,3 +97,11 @@ def test_jit_over_sharded_arrays_needs_no_partial(mesh):
     one, expected = jax.value_and_grad(SPARSE, argnums=1)(jnp.asarray(LABELS), jnp.asarray(Y_PRED))
     np.testing.assert_allclose(value, one, rtol=2e-6)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("labels", [2.0 * SIGNS - 1.0, SIGNS], ids=["signs", "0 and 1"])
+def test_each_device_reads_some_labels_of_a_hinge_first(labels, mesh):
+    labels, y_pred = np.tile(labels, (100, 1)), np.tile(Y_PRED, (100, 1))
+    spread = jax.device_put((labels, y_pred), NamedSharding(mesh, P("data")))
+    values = jax.jit(jax.shard_map(losses.hinge, mesh=mesh, in_specs=P("data"), out_specs=P("data")))(*spread)
+    np.testing.assert_allclose(values, losses.hinge(labels, y_pred), rtol=1e-6)
