@@ -17,7 +17,7 @@ from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions, first_rows, split_options
 
-from multiloss_jax import _crossentropy, _linear, _sums
+from multiloss_jax import _crossentropy, _linear, _nan, _sums
 
 
 def _resolve_dtype(name: DType) -> jnp.dtype:
@@ -107,8 +107,8 @@ class JaxBackend(Backend):
     tanh = staticmethod(jnp.tanh)
     isnan = staticmethod(jnp.isnan)
     isfinite = staticmethod(jnp.isfinite)
-    maximum = staticmethod(jnp.maximum)
-    minimum = staticmethod(jnp.minimum)
+    maximum = staticmethod(_nan.maximum)
+    minimum = staticmethod(_nan.minimum)
     sigmoid = staticmethod(jax.nn.sigmoid)
 
     def clip(self, x: Tensor, /, min_value: float | None = None, max_value: float | None = None) -> Tensor:
@@ -149,10 +149,10 @@ class JaxBackend(Backend):
         return _sums.mean_of(x, axis, keepdims)
 
     def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return jnp.max(x, axis, keepdims=keepdims)
+        return _sums.largest_of(x, axis, keepdims)
 
     def min(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return jnp.min(x, axis, keepdims=keepdims)
+        return _sums.smallest_of(x, axis, keepdims)
 
     def any(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return jnp.any(x, axis, keepdims=keepdims)

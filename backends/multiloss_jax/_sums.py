@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from multiloss._typing import Axis
 
+from multiloss_jax import _nan
+
 _finfo: Any = jnp.finfo  # whose types JAX leaves out; NumPy's knows no bfloat16
 
 
@@ -54,14 +56,34 @@ def mean_of(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
     return sum_of(x, axis, keepdims) / count
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
+def largest_of(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
+    """Return the largest over an axis or several; nan if there is any."""
+    return jnp.max(x, axis, keepdims=keepdims) + _mark(x, axis, keepdims)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
+def smallest_of(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
+    """Return the smallest over an axis or several; nan if there is any."""
+    return jnp.min(x, axis, keepdims=keepdims) + _mark(x, axis, keepdims)
+
+
+def _mark(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
+    """Return nan where there is any over `axis`, and 0 elsewhere."""
+    if not _nan.is_many(x):
+        return jnp.zeros((), x.dtype)
+    signs = jnp.sign(x) if x.dtype.itemsize >= 4 else jnp.sign(x).astype(jnp.float32)  # half precision ends at 65504
+    return (0.0 * sum_of(signs, axis, keepdims)).astype(x.dtype)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def clip(x: jax.Array, low: float | None, high: float | None) -> jax.Array:
     """Return `min(max(x, low), high)`, by the maximum twice: of selects, too, the compiler makes slower loops.
 
     The derivative of JAX's maximum at the bounds is a half, and the interface wants 1.
     """
-    x = x if low is None else jnp.maximum(x, low)
-    return x if high is None else -jnp.maximum(-x, -high)
+    found = x if low is None else jnp.maximum(x, low)
+    return _nan.marked(found if high is None else -jnp.maximum(-found, -high), x)
 
 
 @clip.defjvp

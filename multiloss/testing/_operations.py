@@ -110,7 +110,10 @@ def _elementwise() -> Iterator[OperationCase]:
 
 def _reductions() -> Iterator[OperationCase]:
     axes: list[Any] = [None, 0, -1, (0, 2), (-1, 0)]
+    many = np.linspace(-1.0, 1.0, 5000).reshape(500, 10)
+    many[7, 3] = NAN
     for name in ("sum", "mean", "max", "min"):
+        yield OperationCase(name, "one nan among many", (many,), getattr(np, name), {"axis": -1})
         for axis in axes:
             keywords = {"axis": axis, "keepdims": axis in (None, (0, 2))}
             yield OperationCase(name, f"axis {axis}", (CUBE,), getattr(np, name), keywords, smooth=(0,))
