@@ -56,7 +56,6 @@ l2_normalize = _K.l2_normalize
 linear_crossentropy = _K.linear_crossentropy
 log = _K.log
 log1p = _K.log1p
-log1p_difference = _K.log1p_difference
 log_cosh = _K.log_cosh
 log_sigmoid = _K.log_sigmoid
 log_softmax = _K.log_softmax

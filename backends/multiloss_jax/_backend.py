@@ -45,9 +45,6 @@ class JaxBackend(Backend):
     tensor_types = (jax.Array, jax.core.Tracer)
     full_precision = frozenset({jnp.dtype(jnp.float32), jnp.dtype(jnp.float64)})
 
-    def __init__(self) -> None:
-        self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
-
     # ── Conversion and introspection ────────────────────────────────────────────────────────────────────────
 
     def version(self) -> str:
@@ -294,12 +291,7 @@ class JaxBackend(Backend):
         for x in tensors:
             if isinstance(x, _Tracer):
                 return fn(*tensors, **static)
-        key = (fn, tuple(static.items()))
-        try:
-            compiled = self._compiled[key]
-        except KeyError:  # a function of tensors alone is called in less time than one with arguments by name
-            compiled = self._compiled[key] = jax.jit(functools.partial(fn, **static))
-        return compiled(*tensors)
+        return _compiled(fn, tuple(static.items()))(*tensors)
 
     def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
         if static and any(
@@ -322,6 +314,12 @@ class JaxBackend(Backend):
 
         # Elsewhere the host would wait for the condition.
         return jax.lax.platform_dependent(*tensors, cpu=unless_first, default=of_all)
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled(fn: Callable[..., Any], static: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
+    """Return a function of tensors alone: it is called in less time than one with arguments by name."""
+    return jax.jit(functools.partial(fn, **dict(static)))
 
 
 @functools.cache

@@ -18,7 +18,12 @@ _FEW = 1 << 10
 
 def is_many(x: Any) -> bool:
     """Whether these are floats, and so many that nan might get lost."""
-    return isinstance(x, jax.Array) and x.size >= _FEW and jnp.issubdtype(x.dtype, jnp.floating)
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating) and has_at_least(_FEW, x)
+
+
+def has_at_least(count: int, x: jax.Array) -> bool:
+    """Whether there are so many, or may be: a program that is exported may leave sizes open."""
+    return not isinstance(x.size, int) or x.size >= count
 
 
 def marked(found: jax.Array, *given: Any) -> jax.Array:

@@ -32,7 +32,8 @@ and hands the rest to another thread."""
 
 def _is_traced(x: jax.Array) -> bool:
     """Whether there is much to compile: operations on arrays are compiled one by one."""
-    return isinstance(x, jax.core.Tracer) and x.dtype in (jnp.float32, jnp.float64) and x.size >= _MANY
+    floats = isinstance(x, jax.core.Tracer) and x.dtype in (jnp.float32, jnp.float64)
+    return floats and _nan.has_at_least(_MANY, x)
 
 
 def completed(total: jax.Array) -> jax.Array:

@@ -429,10 +429,11 @@ class _Copies:
 
     def __init__(self, likes: Sequence[Tensor], length: int) -> None:
         self.memory: Sequence[Any] = [np.zeros((length, *each.shape), each.dtype) for each in likes]
+        self._length = length
         self._kinds = [(like.dtype, like.shape, each) for like, each in zip(likes, self.memory, strict=True)]
 
     def put(self, at: int, tensors: Sequence[Tensor], /) -> bool:
-        if len(tensors) != len(self._kinds):
+        if len(tensors) != len(self._kinds) or not 0 <= at < self._length:
             return False
         for x, (dtype, shape, memory) in zip(tensors, self._kinds):
             if not _is_plain(x) or x.dtype != dtype or x.shape != shape:

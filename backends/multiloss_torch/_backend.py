@@ -17,7 +17,7 @@ from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions, HostCopies
 
-from multiloss_torch import _blocks, _compiled, _copies, _crossentropy, _linear
+from multiloss_torch import _blocks, _compiled, _copies, _crossentropy, _linear, _watching
 from multiloss_torch._compiled import axes
 
 _DTYPES: dict[DType, torch.dtype] = {
@@ -93,11 +93,7 @@ class TorchBackend(Backend):
         return bool(x.is_floating_point())
 
     def has_values(self, x: Tensor, /) -> bool:
-        if torch.compiler.is_compiling() or x.device.type != "cpu":
-            return False
-        # Inside torch.func's grad and vmap every tensor turns into a wrapper without values, also one from outside as soon
-        # as it is detached. There is no public way to ask.
-        return type(x).__name__ != "FakeTensor" and torch._C._functorch.maybe_current_level() is None
+        return x.device.type == "cpu" and _watching.may_be_read(x)
 
     def ends_with_trace(self, x: Tensor, /) -> bool:
         # What a compiled graph assigns to an object is there after the call, unlike the wrappers of torch.func.
@@ -283,17 +279,12 @@ class TorchBackend(Backend):
     l2_normalize: Any = staticmethod(_compiled.l2_normalize)
     cosine: Any = staticmethod(_compiled.cosine)
 
-    def huber(self, target: Tensor, output: Tensor, /, delta: float = 1.0) -> Tensor:
+    def huber(self, target: Tensor, output: Tensor, /, delta: TensorLike = 1.0) -> Tensor:
         alike = isinstance(target, torch.Tensor) and target.dtype == output.dtype and target.shape == output.shape
-        if not alike or torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+        if not alike or isinstance(delta, torch.Tensor) or not _watching.is_plain(output, target):
             return super().huber(target, output, delta)
         # One kernel, and one for the way back.
         return torch.ops.aten.huber_loss.default(output, target, _NO_REDUCTION, delta)
-
-    def log1p_difference(self, x: Tensor, y: Tensor, /) -> Tensor:
-        if torch.compiler.is_compiling() and x.is_cpu:
-            return _compiled.log1p_difference(x, y)
-        return super().log1p_difference(x, y)
 
     def log_cosh(self, x: Tensor, /) -> Tensor:
         found = _compiled.log_cosh(x)

@@ -26,17 +26,6 @@ def log1p(x: Tensor) -> Tensor:
     return torch.log(total) + torch.where(x < 1.0, lost, 0.0)
 
 
-def log1p_difference(x: Tensor, y: Tensor) -> Tensor:
-    """Return `log(1 + x) - log(1 + y)` for positive numbers by one logarithm, of a quotient, with the digits of the result.
-
-    Where they are close, the quotient loses to rounding what is known from their difference, as in `log1p`.
-    """
-    quotient = (1.0 + x) / (1.0 + y)
-    beyond = quotient - 1.0
-    lost = ((x - y) / (1.0 + y) - beyond).detach()
-    return torch.log(quotient) + torch.where(torch.abs(beyond) < 1.0, lost, 0.0)
-
-
 def binary_crossentropy(target: Tensor, output: Tensor) -> Tensor:
     """Return the cross-entropy of probabilities of yes or no, as the interface describes it. `lerp` makes no good loop."""
     p = torch.clamp(output, EPSILON, 1.0 - EPSILON)

@@ -19,6 +19,7 @@ class Copies:
 
     def __init__(self, likes: Sequence[Tensor], length: int) -> None:
         self.memory: Sequence[Any] = [np.zeros((length, *each.shape), each.numpy(force=True).dtype) for each in likes]
+        self._length = length
         # Looking these up again for each copy would take longer than copying.
         self._kinds = [
             (like.dtype, like.shape, each.ctypes.data, each[0].nbytes, each)
@@ -28,6 +29,8 @@ class Copies:
     def put(self, at: int, tensors: Sequence[Tensor], /) -> bool:
         # Inside torch.func a tensor of this type may be a wrapper without memory.
         if len(tensors) != len(self._kinds) or _current_level() is not None or _is_compiling():
+            return False
+        if not 0 <= at < self._length:  # behind which the memory is not ours
             return False
         for x, (dtype, shape, address, size, memory) in zip(tensors, self._kinds):
             if type(x) is not torch.Tensor or x.dtype is not dtype or x.shape != shape or not are_at_hand(x):

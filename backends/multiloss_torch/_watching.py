@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 from torch._C._functorch import TransformType
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 _PLAIN = (Tensor, torch.nn.Parameter)
+_PROXY = torch._C._TorchDispatchModeKey.PROXY
 _PLAIN_OR_NONE = frozenset((*_PLAIN, type(None)))
 
 
@@ -23,6 +25,17 @@ def is_plain(*tensors: Tensor | None) -> bool:
     if torch.autograd.forward_ad._current_level >= 0:
         return False
     return _PLAIN_OR_NONE.issuperset(map(type, tensors))
+
+
+def may_be_read(x: Tensor) -> bool:
+    """Whether the values of `x` may decide what is done: nobody writes operations down to repeat them with others."""
+    # Inside torch.func's grad and vmap every tensor turns into a wrapper without values, also one from outside as soon as it
+    # is detached.
+    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+        return False
+    if torch._C._get_tracing_state() is not None or torch._C._get_dispatch_mode(_PROXY) is not None:
+        return False
+    return type(x) in _PLAIN or not (type(x).__name__ == "FakeTensor" or is_traceable_wrapper_subclass(x))
 
 
 def is_known(x: Tensor) -> bool:

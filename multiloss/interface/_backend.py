@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Unpack
 
-from multiloss._typing import Axis, Tensor
+from multiloss._typing import Axis, Tensor, TensorLike
 from multiloss.interface import _crossentropy
 from multiloss.interface._crossentropy import CrossentropyOptions
 from multiloss.interface._derived import EPSILON, TINY, Derived
@@ -18,7 +18,9 @@ _FEW = 64
 def first_rows(tensors: Sequence[Tensor]) -> list[Tensor] | None:
     """Return a few rows of many, in which often shows what does not hold of all; None if there are no more than that."""
     shape = tensors[1].shape
-    return [x[:_FEW, ...] for x in tensors] if len(shape) > 1 and shape[0] > _FEW else None
+    if len(shape) < 2 or not isinstance(shape[0], int) or shape[0] <= _FEW:  # of an unknown size there may be no more
+        return None
+    return [x[:_FEW, ...] for x in tensors]
 
 
 class HostCopies(Protocol):
@@ -30,8 +32,8 @@ class HostCopies(Protocol):
     def put(self, at: int, tensors: Sequence[Tensor], /) -> bool:
         """Copy tensors to a place, and tell whether it was done; asked in every update of a metric.
 
-        Not if one is of another type, shape or dtype, or elsewhere than in the memory of the host, or if somebody traces
-        what is done with it.
+        Not if there is no such place, as two threads may ask for that fill the last one, if a tensor is of another type,
+        shape or dtype, or elsewhere than in the memory of the host, or if somebody traces what is done with it.
         """
         ...
 
@@ -79,7 +81,7 @@ class Backend(Derived):
         """Return the cosine of the angle between two vectors, along `axis`. If either is zero: 0, with gradient 0."""
         return self.sum(self.l2_normalize(x, axis) * self.l2_normalize(y, axis), axis)
 
-    def huber(self, target: Tensor, output: Tensor, /, delta: float = 1.0) -> Tensor:
+    def huber(self, target: Tensor, output: Tensor, /, delta: TensorLike = 1.0) -> Tensor:
         """Return, for each element, `e^2 / 2` where `|e| <= delta`, else `delta * |e| - delta^2 / 2`; `e = output - target`.
 
         The gradient is `e` clipped to `[-delta, delta]`, to the last digit.
@@ -89,10 +91,6 @@ class Backend(Derived):
         # With q = min(|e|, delta) both branches are q * (|e| - q / 2): no select, one gradient at the joint, and that
         # gradient is q, because the derivative by q is |e| - q, exactly 0 wherever q moves.
         return quadratic * (error - 0.5 * quadratic)
-
-    def log1p_difference(self, x: Tensor, y: Tensor, /) -> Tensor:
-        """Return `log(1 + x) - log(1 + y)` for each element, `x` and `y` not negative."""
-        return self.log1p(x) - self.log1p(y)
 
     def log_cosh(self, x: Tensor, /) -> Tensor:
         """Return `log(cosh(x))` for each element, with its digits at any size."""

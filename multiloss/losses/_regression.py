@@ -95,7 +95,7 @@ def mean_squared_logarithmic_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
     >>> round(float(mean_squared_logarithmic_error([0.0], [1.0])), 4)
     0.4805
     """
-    return K.mean(K.square(K.log1p_difference(K.clip(y_pred, EPSILON), K.clip(y_true, EPSILON))), axis=-1)
+    return K.mean(K.square(K.log1p(K.clip(y_pred, EPSILON)) - K.log1p(K.clip(y_true, EPSILON))), axis=-1)
 
 
 @loss(y_true="real", y_pred="real")

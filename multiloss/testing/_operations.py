@@ -277,14 +277,6 @@ def _composed() -> Iterator[OperationCase]:
         )
     steps = np.array([0.0, 1.0, -1.0, 1e-6, 1e15, -INF, INF, NAN])
     yield OperationCase("huber", "edge values", (np.zeros(8), steps), references.huber)
-    yield OperationCase(
-        "log1p_difference", "values", (POSITIVE, SMOOTH * SMOOTH), references.log1p_difference, smooth=(0, 1)
-    )
-    pairs = (
-        np.array([0.0, 1e-7, 1e-7, 1.0, 1e6, 1e-7, 3e38, INF]),
-        np.array([0.0, 1e-7, 3e-7, 1.1, 1e-7, 1e6, 1.0, 1.0]),
-    )
-    yield OperationCase("log1p_difference", "edge values", pairs, references.log1p_difference)
     yield OperationCase("log_cosh", "values", (SMOOTH,), references.log_cosh, smooth=(0,))
     sizes = np.array([0.0, 1e-8, 1e-4, 0.499, 0.5, 0.501, 1.0, 19.9, 20.1, 1e4, INF, NAN])
     yield OperationCase("log_cosh", "edge values", (np.concatenate([sizes, -sizes]),), references.log_cosh)

@@ -56,10 +56,6 @@ def huber(target: Array, output: Array, delta: float = 1.0) -> Array:
     return np.where(error <= delta, 0.5 * np.square(np.minimum(error, delta)), delta * error - 0.5 * delta * delta)
 
 
-def log1p_difference(x: Array, y: Array) -> Array:
-    return np.log1p(x) - np.log1p(y)
-
-
 def log_cosh(x: Array) -> Array:
     near = np.log1p(2.0 * np.square(np.sinh(np.minimum(np.abs(x), 20.0) / 2.0)))
     return near + np.maximum(np.abs(x) - 20.0, 0.0)

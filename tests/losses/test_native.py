@@ -65,3 +65,26 @@ def test_transforms_of_functions_see_the_formula(y_true, y_pred, host):
 
     values = torch.func.vmap(lambda y, p: losses.huber(y, p, DELTA))(y_true, y_pred.detach())
     np.testing.assert_array_equal(host(values), host(losses.huber(y_true, y_pred, DELTA)))
+
+
+def test_delta_may_be_learned(y_true, y_pred, host):
+    import torch
+
+    delta = torch.tensor(DELTA, dtype=y_pred.dtype, requires_grad=True)
+    losses.huber(y_true[:6], y_pred.detach()[:6], delta).sum().backward()
+    errors = np.abs(host(y_pred)[:6, 0])
+    np.testing.assert_allclose(host(delta.grad), np.maximum(errors - DELTA, 0.0).sum())
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own use, where forward mode begins
+def test_forward_mode_goes_through_the_way_back(y_true, y_pred, host):
+    import torch
+    from torch.autograd import forward_ad
+
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(y_pred, torch.ones_like(y_pred))
+        (slope,) = torch.autograd.grad(losses.huber(y_true, dual, DELTA).sum(), y_pred)
+        found = host(forward_ad.unpack_dual(slope).tangent)[:, 0]
+    expected = np.where(np.abs(host(y_pred)[:, 0]) < DELTA, 1.0, 0.0)
+    smooth = np.abs(host(y_pred)[:, 0]) != DELTA
+    np.testing.assert_array_equal(found[smooth], expected[smooth])

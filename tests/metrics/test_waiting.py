@@ -238,3 +238,11 @@ def test_no_batch_waits_while_the_value_is_asked_for_after_each(tensor: Make) ->
         metric.update_state(*batch)
     assert metric._waiting > 20
     assert int(metric.state.count) == 80
+
+
+@pytest.mark.backends("numpy", "torch")
+def test_nothing_is_copied_behind_the_last_place(backend: Backend, tensor: Make) -> None:
+    batch = [tensor(np.ones((4, 2), np.float32))]
+    copies = backend.host_copies(batch, 3)
+    assert copies is not None
+    assert [copies.put(at, batch) for at in (2, 3, 1 << 20, -1)] == [True, False, False, False]

@@ -241,6 +241,16 @@ def test_alpha_of_tversky_weighs_false_positives(backend: Backend, keras_gives: 
         assert given == pytest.approx(0, abs=1e-6)  # alpha and beta are swapped
 
 
+def test_a_prediction_of_nan_costs_nan_in_any_batch(backend: Backend) -> None:
+    y_true, y_pred = np.ones((2000, 4), "float32"), np.full((2000, 4), 0.5, "float32")
+    y_pred[7] = np.nan
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        optaxs = jax.jit(lambda y_true, y_pred: optax.losses.hinge_loss(y_pred, y_true).mean(-1))(y_true, y_pred)
+    assert float(optaxs[7]) == 0
+    values = losses.hinge(backend.asarray(y_true), backend.asarray(y_pred))
+    np.testing.assert_array_equal(np.isnan(backend.to_numpy(values)), np.arange(2000) == 7)
+
+
 def test_the_cosine_with_a_zero_vector_has_gradient_0(backend: Backend, keras_gives: KerasGives) -> None:
     assert ours(backend, "cosine of zero") == 0
     assert (ours(backend, "cosine of zero", "gradient") == 0).all()

@@ -76,3 +76,17 @@ def test_a_loss_is_compiled_once_for_changing_values(backend, tensor):
     for seed in range(3):
         step(*(tensor(each) for each in data("CategoricalCrossentropy", seed=seed)))
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["hinge", "huber", "categorical_hinge", "categorical_crossentropy", "cosine_similarity"]
+)
+def test_a_function_is_exported_for_any_number_of_samples(name, backend, tensor, host):
+    import jax
+    from jax import export
+
+    example = [tensor(each) for each in data(name)]
+    (samples,) = export.symbolic_shape("n")
+    shapes = [jax.ShapeDtypeStruct((samples, *each.shape[1:]), each.dtype) for each in example]
+    exported = export.export(jax.jit(function(name)))(*shapes)
+    assert_close(host(exported.call(*example)), host(function(name)(*example)), "float32")

@@ -117,3 +117,25 @@ def test_the_default_compiler_builds_a_loss(backend, tensor, host):
         value.backward()
     assert_close(host(value), host(loss(y_true, y_pred)), "float32")
     assert np.isfinite(host(leaf.grad)).all()
+
+
+@pytest.mark.parametrize("name", ["hinge", "squared_hinge"])
+def test_operations_that_are_written_down_serve_other_labels(name, backend, tensor, host):
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    loss = function(name)
+    y_pred = tensor(np.array([[0.3, 0.2]], np.float32))
+    zeros_and_ones, signs = (tensor(np.array(each, np.float32)) for each in ([[0.0, 1.0]], [[-1.0, 1.0]]))
+    for mode in ("real", "symbolic"):
+        written = make_fx(loss, tracing_mode=mode)(zeros_and_ones, y_pred)
+        for labels in (zeros_and_ones, signs):
+            np.testing.assert_array_equal(host(written(labels, y_pred)), host(loss(labels, y_pred)))
+
+
+@pytest.mark.parametrize("name", ["hinge", "squared_hinge", "huber"])
+def test_a_tensor_of_tensors_is_not_looked_into(name, backend, tensor, host):
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    y_true, y_pred = (tensor(np.sign(each) if name != "huber" else each) for each in data("hinge"))
+    found = function(name)(TwoTensor(y_true, y_true.clone()), TwoTensor(y_pred, y_pred.clone()))
+    np.testing.assert_array_equal(host(found.a), host(function(name)(y_true, y_pred)))
