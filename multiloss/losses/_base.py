@@ -288,32 +288,6 @@ class LossFunctionWrapper(Loss):
     def call(self, y_true: Tensor, y_pred: Tensor, *args: Any, **inputs: Any) -> Tensor:
         return self.fn(y_true, y_pred, **self.parameters, **inputs)
 
-    def __call__(
-        self,
-        y_true: TensorLike,
-        y_pred: TensorLike,
-        sample_weight: TensorLike = None,
-        mask: TensorLike = None,
-        **inputs: TensorLike,
-    ) -> Tensor:
-        if sample_weight is None and mask is None and not inputs:
-            value = self._straight(y_true, y_pred, False)
-            if value is not None:  # most calls go no further
-                return value
-        return super().__call__(y_true, y_pred, sample_weight, mask, **inputs)
-
-    def _straight(self, y_true: TensorLike, y_pred: TensorLike, parts: bool) -> Any:
-        """Return the value of tensors that need nothing done to them, and None for others."""
-        spec = self._spec
-        if spec is None or self.dtype is not None:
-            return None
-        _, static, direct = self._ready
-        owner = spec.settle(y_true, y_pred) if direct else None
-        if owner is None:
-            return None
-        by_rows = spec.by_rows and owner.takes_rows(y_pred)
-        return owner.run(spec.settled, y_true, y_pred, reduction=self.reduction, parts=parts, by_rows=by_rows, **static)
-
     def partial(
         self,
         y_true: TensorLike,
@@ -349,11 +323,14 @@ class LossFunctionWrapper(Loss):
             return super()._run(y_true, y_pred, sample_weight, mask, parts=parts, **operands)
         if operands or spec.required:
             self._inputs.check(type(self).__name__, operands)
-        if sample_weight is None and mask is None and not operands:
-            value = self._straight(y_true, y_pred, parts)
-            if value is not None:
-                return value
-        tensors, static, _ = self._ready
+        tensors, static, direct = self._ready
+        if direct and sample_weight is None and mask is None and self.dtype is None and not operands:
+            owner = spec.settle(y_true, y_pred)
+            if owner is not None:  # tensors that need nothing done to them: most calls go no further
+                by_rows = spec.by_rows and owner.takes_rows(y_pred)
+                return owner.run(
+                    spec.settled, y_true, y_pred, reduction=self.reduction, parts=parts, by_rows=by_rows, **static
+                )
         if operands:
             tensors, static = spec.split({**spec.join(tensors, static), **operands})
         backend, (y_true, y_pred, sample_weight, mask, *tensors) = arrive(y_true, y_pred, sample_weight, mask, *tensors)
