@@ -17,7 +17,7 @@ from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions, first_rows, split_options
 
-from multiloss_jax import _crossentropy, _linear, _nan, _sums
+from multiloss_jax import _crossentropy, _extrema, _linear, _sums
 
 
 def _resolve_dtype(name: DType) -> jnp.dtype:
@@ -104,8 +104,8 @@ class JaxBackend(Backend):
     tanh = staticmethod(jnp.tanh)
     isnan = staticmethod(jnp.isnan)
     isfinite = staticmethod(jnp.isfinite)
-    maximum = staticmethod(_nan.maximum)
-    minimum = staticmethod(_nan.minimum)
+    maximum = staticmethod(_extrema.maximum)
+    minimum = staticmethod(_extrema.minimum)
     sigmoid = staticmethod(jax.nn.sigmoid)
 
     def clip(self, x: Tensor, /, min_value: float | None = None, max_value: float | None = None) -> Tensor:
@@ -113,7 +113,7 @@ class JaxBackend(Backend):
             isinstance(each, jax.Array) for each in (min_value, max_value)
         ):
             return super().clip(x, min_value, max_value)
-        return _sums.clip(x, min_value, max_value)
+        return _extrema.clip(x, min_value, max_value)
 
     def stop_gradient(self, x: Tensor, /) -> Tensor:
         # Of an array there is no gradient, and the operation would be dispatched all the same.
@@ -146,10 +146,10 @@ class JaxBackend(Backend):
         return _sums.mean_of(x, axis, keepdims)
 
     def max(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return _sums.largest_of(x, axis, keepdims)
+        return _extrema.largest(x, axis, keepdims)
 
     def min(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return _sums.smallest_of(x, axis, keepdims)
+        return _extrema.smallest(x, axis, keepdims)
 
     def any(self, x: Tensor, /, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return jnp.any(x, axis, keepdims=keepdims)

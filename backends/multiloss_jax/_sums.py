@@ -5,7 +5,7 @@ XLA hands a sum to a library together with the elementwise operations before it,
 
 * an operation after the sum, such as the division of a mean, which joins them and makes the whole slower. A
   `reduce_precision` to the precision that the sum has anyway keeps it out, and changes no value;
-* operations that the library lacks, of which a clamp is one, and what `min(max(x, low), high)` becomes;
+* operations that the library lacks, of which a clamp is one, and what `min(max(x, low), high)` becomes (`_extrema`);
 * intermediate results that two sums share, which are written for both.
 """
 
@@ -20,20 +20,22 @@ import jax.numpy as jnp
 import numpy as np
 from multiloss._typing import Axis
 
-from multiloss_jax import _nan
-
 _finfo: Any = jnp.finfo  # whose types JAX leaves out; NumPy's knows no bfloat16
-
 
 _MANY = 1 << 12
 """Numbers whose loop takes longer than calling it. Fewer are best left alone: what XLA takes for cheap it computes at once,
 and hands the rest to another thread."""
 
 
-def _is_traced(x: jax.Array) -> bool:
+def has_at_least(count: int, x: jax.Array) -> bool:
+    """Whether there are so many numbers, or may be: a program that is exported may leave sizes open."""
+    return not isinstance(x.size, int) or x.size >= count
+
+
+def _is_long_loop(x: jax.Array) -> bool:
     """Whether there is much to compile: operations on arrays are compiled one by one."""
     floats = isinstance(x, jax.core.Tracer) and x.dtype in (jnp.float32, jnp.float64)
-    return floats and _nan.has_at_least(_MANY, x)
+    return floats and has_at_least(_MANY, x)
 
 
 def completed(total: jax.Array) -> jax.Array:
@@ -45,58 +47,16 @@ def completed(total: jax.Array) -> jax.Array:
 def sum_of(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
     """Return `sum(x)` over an axis or several."""
     total = jnp.sum(x, axis, keepdims=keepdims)
-    return completed(total) if _is_traced(x) else total
+    return completed(total) if _is_long_loop(x) else total
 
 
 def mean_of(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
     """Return `mean(x)` over an axis or several."""
     axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     count = math.prod(x.shape[each] for each in axes)
-    if not count or not _is_traced(x):
+    if not count or not _is_long_loop(x):
         return jnp.mean(x, axis, keepdims=keepdims)
     return sum_of(x, axis, keepdims) / count
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
-def largest_of(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
-    """Return the largest over an axis or several; nan if there is any."""
-    return jnp.max(x, axis, keepdims=keepdims) + _mark(x, axis, keepdims)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
-def smallest_of(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
-    """Return the smallest over an axis or several; nan if there is any."""
-    return jnp.min(x, axis, keepdims=keepdims) + _mark(x, axis, keepdims)
-
-
-def _mark(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
-    """Return nan where there is any over `axis`, and 0 elsewhere."""
-    if not _nan.is_many(x):
-        return jnp.zeros((), x.dtype)
-    signs = jnp.sign(x) if x.dtype.itemsize >= 4 else jnp.sign(x).astype(jnp.float32)  # half precision ends at 65504
-    return (0.0 * sum_of(signs, axis, keepdims)).astype(x.dtype)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def clip(x: jax.Array, low: float | None, high: float | None) -> jax.Array:
-    """Return `min(max(x, low), high)`, by the maximum twice: of selects, too, the compiler makes slower loops.
-
-    The derivative of JAX's maximum at the bounds is a half, and the interface wants 1.
-    """
-    found = x if low is None else jnp.maximum(x, low)
-    return _nan.marked(found if high is None else -jnp.maximum(-found, -high), x)
-
-
-@clip.defjvp
-def _clip_jvp(
-    low: float | None, high: float | None, primals: tuple[jax.Array], tangents: tuple[jax.Array]
-) -> tuple[jax.Array, jax.Array]:
-    (x,), (tangent,) = primals, tangents
-    if low is not None:
-        tangent = jnp.where(x < low, 0.0, tangent)
-    if high is not None:
-        tangent = jnp.where(x > high, 0.0, tangent)
-    return clip(x, low, high), tangent
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
