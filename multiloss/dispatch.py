@@ -67,16 +67,19 @@ def _source(name: str, operation: FunctionType) -> str:
     return f"def {name}({', '.join(declared)}):\n{find}    return b.{name}({', '.join(passed)})\n"
 
 
+_NOT_OF_TENSORS = {
+    *("value_and_grad", "grad_and_hessian_products", "jit", "run", "run_rows", "run_rows_knowing"),
+    *("takes_rows", "host_copies"),
+}
+
+
 def _dispatcher() -> Backend:
     """Return a Backend whose every operation looks up the owner of its operands."""
     operations = {
         name: operation
         for each in reversed(Backend.__mro__)
         for name, operation in vars(each).items()
-        if isinstance(operation, FunctionType)
-        and not name.startswith("_")
-        and name not in ("value_and_grad", "grad_and_hessian_products", "jit", "run", "takes_rows", "host_copies")
-        and name not in ("run_rows", "run_rows_knowing")
+        if isinstance(operation, FunctionType) and not name.startswith("_") and name not in _NOT_OF_TENSORS
     }
     members: dict[str, Any] = {}
     exec("".join(_source(name, operation) for name, operation in operations.items()), globals(), members)

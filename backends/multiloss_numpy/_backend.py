@@ -14,7 +14,7 @@ from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions, HostCopies
 
-from multiloss_numpy import _blocks, _crossentropy
+from multiloss_numpy import _blocks, _copies, _crossentropy
 from multiloss_numpy._linear import Linear
 from multiloss_numpy._ranking import ranked_counts, roc_area
 
@@ -124,6 +124,7 @@ class NumpyBackend(Backend):
     name = "numpy"
     is_host: ClassVar[bool] = True
     tensor_types: tuple[type, ...] = (np.ndarray, np.generic)
+    has_host_copies = True
     full_precision = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 
     def __init__(self) -> None:
@@ -417,32 +418,8 @@ class NumpyBackend(Backend):
         return found if len(found) > 1 else found[0]
 
     def host_copies(self, likes: Sequence[Tensor], length: int, /) -> HostCopies | None:
-        return _Copies(likes, length) if all(_is_plain(x) for x in likes) else None
+        return _copies.copies(likes, length)
 
     def takes_rows(self, y_pred: Tensor, /) -> bool:
         size: int = y_pred.size
         return size >= _blocks.LARGE
-
-
-class _Copies:
-    """`HostCopies` for arrays and numbers like some."""
-
-    def __init__(self, likes: Sequence[Tensor], length: int) -> None:
-        self.memory: Sequence[Any] = [np.zeros((length, *each.shape), each.dtype) for each in likes]
-        self._length = length
-        self._kinds = [(like.dtype, like.shape, each) for like, each in zip(likes, self.memory, strict=True)]
-
-    def put(self, at: int, tensors: Sequence[Tensor], /) -> bool:
-        if len(tensors) != len(self._kinds) or not 0 <= at < self._length:
-            return False
-        for x, (dtype, shape, memory) in zip(tensors, self._kinds):
-            if not _is_plain(x) or x.dtype != dtype or x.shape != shape:
-                return False
-            memory[at] = x
-        return True
-
-
-def _is_plain(x: Tensor) -> bool:
-    """Whether this is an array or a number of NumPy's own: what subclasses do when they are copied is theirs to say."""
-    kind = x.__class__
-    return kind is np.ndarray or issubclass(kind, np.generic)

@@ -48,6 +48,7 @@ class TorchBackend(Backend):
 
     name = "torch"
     tensor_types = (torch.Tensor, torch.nn.Parameter)
+    has_host_copies = True
     full_precision = frozenset({torch.float32, torch.float64})
 
     # ── Conversion and introspection ────────────────────────────────────────────────────────────────────────

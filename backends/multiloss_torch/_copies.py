@@ -33,7 +33,7 @@ class Copies:
         if not 0 <= at < self._length:  # behind which the memory is not ours
             return False
         for x, (dtype, shape, address, size, memory) in zip(tensors, self._kinds):
-            if type(x) is not torch.Tensor or x.dtype is not dtype or x.shape != shape or not are_at_hand(x):
+            if type(x) is not torch.Tensor or x.dtype is not dtype or x.shape != shape or not _is_at_hand(x):
                 return False
             if x.is_contiguous() and not x.is_neg() and (source := x.data_ptr()):
                 memmove(address + at * size, source, size)
@@ -42,7 +42,7 @@ class Copies:
         return True
 
 
-def are_at_hand(x: torch.Tensor) -> bool:
+def _is_at_hand(x: torch.Tensor) -> bool:
     """Whether NumPy can read the memory of a tensor, whatever its dtype."""
     return x.is_cpu and x.layout is torch.strided
 
@@ -52,7 +52,7 @@ def copies(likes: Sequence[Tensor], length: int) -> Copies | None:
     if _is_compiling() or _current_level() is not None:
         return None
     for x in likes:
-        if type(x) is not torch.Tensor or not are_at_hand(x) or x.dtype not in _NUMPY_HAS:
+        if type(x) is not torch.Tensor or not _is_at_hand(x) or x.dtype not in _NUMPY_HAS:
             return None
     return Copies(likes, length)
 

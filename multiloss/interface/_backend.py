@@ -13,6 +13,7 @@ from multiloss.interface._derived import EPSILON, TINY, Derived
 _INF = float("inf")
 
 _FEW = 64
+"""Rows that are looked at before all others."""
 
 
 def first_rows(tensors: Sequence[Tensor]) -> list[Tensor] | None:

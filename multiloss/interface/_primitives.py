@@ -26,6 +26,9 @@ class Primitives(ABC):
     is_host: ClassVar[bool] = False
     """Whether its tensors count as host data at the public boundary, where they join any other framework's."""
 
+    has_host_copies: ClassVar[bool] = False
+    """Whether `host_copies` may find its tensors on the host: metrics ask only those backends."""
+
     differentiable: ClassVar[bool] = True
     """Whether `value_and_grad` works."""
 

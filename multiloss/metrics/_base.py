@@ -180,8 +180,7 @@ class Metric:
             if self._queue.misses < MISSES:
                 return
         queue = None
-        copied = backend.host_copies((), 0) is not None  # those of some frameworks never are
-        if copied and list(map(type, args)) == list(map(type, arrived)):
+        if backend.has_host_copies and list(map(type, args)) == list(map(type, arrived)):
             queue = self._queue_like(backend, arrived)
         if queue is not self._queue:
             object.__setattr__(self, "_queue", queue)

@@ -1,6 +1,7 @@
 """The kernel for CUDA, in Triton's interpreter: its logic, not what hardware makes of it.
 
-Triton reads TRITON_INTERPRET when it is imported, so `test_torch_triton.py` runs these in a process of their own.
+Triton reads TRITON_INTERPRET when it is imported, so these run in a process of their own: one of nox, or one that
+`test_torch_triton.py` starts.
 """
 
 from __future__ import annotations
