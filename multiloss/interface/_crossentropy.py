@@ -97,7 +97,8 @@ def softmax_crossentropy(
         if class_weight is not None:
             class_weight = b.cast(class_weight, b.dtype(values))
             shape = tuple(target.shape)
-            values = values * b.reshape(b.take_along_axis(class_weight, b.reshape(target, (-1,)), 0), shape)
+            of_label = b.reshape(b.take_along_axis(class_weight, b.reshape(target, (-1,)), 0), shape)
+            values = b.multiply_no_nan(of_label, values)
         if label_smoothing:
             spread = label_smoothing * b.mean(_weighed(b, class_weight, above - relative), -1)
             values = spread if label_smoothing == 1 else (1.0 - label_smoothing) * values + spread

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from multiloss import losses, metrics, value_and_grad
+from multiloss.dispatch import K
 from multiloss.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
 ROWS, CLASSES = 260, 4100
@@ -132,3 +133,44 @@ def test_what_a_class_weighs_in_a_row_of_weight_zero_reaches_nothing(linear, bac
     operation = backend.linear_crossentropy if linear else backend.softmax_crossentropy
     found = operation(*operands, row_weight, class_weight=class_weight)
     np.testing.assert_allclose(host(found), [np.log(3.0), 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("linear", [False, True], ids=["logits", "hidden states"])
+def test_what_comes_back_to_a_row_of_weight_zero_goes_no_further(linear, bad, backend, tensor, host):
+    labels, row_weight = tensor(np.array([0, 1, 2])), tensor(np.array([1.0, 0.0, 2.0], np.float32))
+    given = [tensor(RNG.normal(size=shape).astype("float32")) for shape in ((3, 4), (5, 4))[: 1 + linear]]
+
+    def slopes(upstream):
+        def total(*operands):
+            if linear:
+                values = K.linear_crossentropy(labels, *operands, None, row_weight)
+            else:
+                values = K.softmax_crossentropy(labels, *operands, row_weight)
+            return K.sum(values * tensor(np.array([1.0, upstream, 1.0], np.float32)))
+
+        return value_and_grad(total, tuple(range(len(given))))(*given)[1]
+
+    for found, expected in zip(slopes(bad), slopes(1.0), strict=True):
+        np.testing.assert_allclose(host(found), host(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("soft", [False, True], ids=["sparse", "soft"])
+@pytest.mark.parametrize("linear", [False, True], ids=["logits", "hidden states"])
+def test_an_infinite_cost_of_a_class_that_weighs_nothing_is_none(linear, soft, smoothing, backend, tensor, host):
+    labels = tensor(np.eye(3, dtype="float32") if soft else np.arange(3))
+    options = {"class_weight": tensor(np.array([1.0, 0.0, 1.0], np.float32)), "label_smoothing": smoothing}
+    nothing = tensor(np.zeros((3, 1), np.float32))
+
+    def values(logits):
+        if linear:
+            return K.linear_crossentropy(labels, nothing, nothing, logits, **options)
+        return K.softmax_crossentropy(labels, K.ones_like(nothing) * logits[None, :], **options)
+
+    def results(logits):
+        logits = tensor(np.array(logits, np.float32))
+        return host(values(logits)), host(value_and_grad(lambda z: K.sum(values(z)))(logits)[1])
+
+    for found, expected in zip(results([1.0, -np.inf, 0.5]), results([1.0, -1e4, 0.5]), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
