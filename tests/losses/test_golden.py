@@ -40,6 +40,18 @@ def test_hinge_leaves_signs_alone(backend, tensor, host):
     np.testing.assert_allclose(values, GOLDEN["hinge"], rtol=2e-6)
 
 
+@pytest.mark.parametrize("traced", [False, True])
+def test_hinge_looks_for_signs_in_every_row(traced, backend, tensor, host, compiled):
+    y_true, y_pred = np.ones((200, 2), np.float32), np.linspace(-0.9, 0.9, 400, dtype=np.float32).reshape(200, 2)
+    y_true[190] = -1.0  # sorted labels, as many files have them
+    hinge = compiled(losses.hinge) if traced else losses.hinge
+    np.testing.assert_allclose(host(hinge(tensor(y_true), tensor(y_pred))), (1 - y_true * y_pred).mean(-1), rtol=1e-6)
+    zeros_and_ones = np.maximum(y_true, 0.0)
+    np.testing.assert_allclose(
+        host(hinge(tensor(zeros_and_ones), tensor(y_pred))), (1 - y_true * y_pred).mean(-1), rtol=1e-6
+    )
+
+
 def test_a_sum_of_focal_elements_is_the_seeds_focal_loss(backend, tensor, host):
     y_true, p = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([[0.9, 0.2], [0.4, 0.6], [0.3, 0.7]])
     expected = -np.sum(np.where(y_true == 1, 0.25 * (1 - p) ** 2 * np.log(p), 0.75 * p**2 * np.log(1 - p)))

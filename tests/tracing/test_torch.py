@@ -132,6 +132,18 @@ def test_operations_that_are_written_down_serve_other_labels(name, backend, tens
             np.testing.assert_array_equal(host(written(labels, y_pred)), host(loss(labels, y_pred)))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", ["hinge", "squared_hinge"])
+def test_what_torch_jit_writes_down_serves_other_labels(name, backend, tensor, host):
+    import torch
+
+    y_pred = tensor(np.array([[0.3, 0.2]], np.float32))
+    zeros_and_ones, signs = (tensor(np.array(each, np.float32)) for each in ([[0.0, 1.0]], [[-1.0, 1.0]]))
+    written = torch.jit.trace(function(name), (zeros_and_ones, y_pred))
+    for labels in (zeros_and_ones, signs):
+        np.testing.assert_array_equal(host(written(labels, y_pred)), host(function(name)(labels, y_pred)))
+
+
 @pytest.mark.parametrize("name", ["hinge", "squared_hinge", "huber"])
 def test_a_tensor_of_tensors_is_not_looked_into(name, backend, tensor, host):
     from torch.testing._internal.two_tensor import TwoTensor
