@@ -152,6 +152,13 @@ def test_nothing_overflows_far_from_zero(name, dtype, backend, tensor, host):
 
 
 @pytest.mark.parametrize("dtype", HALVES)
+def test_the_largest_of_more_numbers_than_float16_counts_is_found(dtype, backend, tensor, host):
+    many = backend.cast(tensor(np.full(70_000, 2.0, np.float32)), dtype)
+    for found in (K.max(many), K.min(many)):
+        assert host(backend.cast(found, "float32")) == 2.0
+
+
+@pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("name", ["BinaryCrossentropy", "SparseCategoricalCrossentropy", "Huber", "CosineSimilarity"])
 def test_compiled_half_precision_equals_eager(name, dtype, backend, tensor, host, compiled):
     y_true, y_pred = batch(name, backend, tensor, dtype)

@@ -67,6 +67,16 @@ def test_jax_compiles_once_for_each_size_and_never_again(compilations, tensor):
 
 
 @pytest.mark.backends("jax")
+def test_options_in_another_order_are_the_same_options(compilations, tensor):
+    y_true, y_pred = (tensor(np.ones((3, 5), np.float32) / 5) for _ in range(2))
+    options = {"from_logits": True, "label_smoothing": 0.17}
+    losses.categorical_crossentropy(y_true, y_pred, **options)
+    compilations.clear()
+    losses.categorical_crossentropy(y_true, y_pred, **dict(reversed(options.items())))
+    assert not compilations
+
+
+@pytest.mark.backends("jax")
 def test_padding_and_a_mask_keep_jax_from_compiling(compilations, tensor, host):
     rng = np.random.default_rng(0)
     loss, padded = losses.LogCosh(), max(SIZES)
