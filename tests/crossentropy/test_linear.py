@@ -141,24 +141,97 @@ def test_half_precision_is_summed_in_float32(dtype, backend, tensor, host):
         )
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_summed_in_float32_over_chunks_too(dtype, backend, tensor, host):
+    y_true, *operands = case(500, seed=3)
+    y_true[:], operands[0][:] = 1, 1.0  # what is added has one sign: rounded sums would come to a halt
+    narrow = [backend.cast(tensor(each), dtype) for each in operands]
+    _, slopes = expected(y_true, *(host(backend.cast(each, "float32")) for each in narrow))
+    loss = LinearCrossentropy("sum", memory_budget=7 * 4)
+
+    def total(weight, bias):
+        return loss(tensor(y_true), narrow[0], weight=weight, bias=bias)
+
+    _, gradients = value_and_grad(total, (0, 1))(*narrow[1:])
+    for given, wanted in zip(gradients, slopes[1:], strict=True):
+        close(host(backend.cast(given, "float32")), wanted, rtol=1e-2)
+
+
+@pytest.mark.parametrize("upstream", [0.0, np.inf])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_what_comes_back_to_a_row_is_its_own(dtype, upstream, backend, tensor, host):
+    y_true, *operands = case()
+    hidden, weight, _ = (backend.cast(tensor(each), dtype) for each in operands)
+    factors = np.full(5, upstream, "float32")
+    factors[1] = 1.0 if upstream else 0.0
+
+    def slopes(factors):
+        def total(hidden):
+            return (linear_crossentropy(tensor(y_true), hidden, weight) * tensor(factors)).sum()
+
+        return host(backend.cast(value_and_grad(total)(hidden)[1], "float32"))
+
+    np.testing.assert_allclose(slopes(factors)[1], slopes(np.where(factors == 1, 1.0, 0.0).astype("float32"))[1], 1e-2)
+    if not upstream:
+        assert not slopes(factors).any()
+
+
+def test_half_precision_may_be_computed_in_float64(backend, tensor, host, float64):
+    y_true, *operands = case()
+    narrow = [backend.cast(tensor(each), "float16") for each in operands]
+    values, _ = expected(y_true, *(host(backend.cast(each, "float64")) for each in narrow))
+    result = LinearCrossentropy("sum", dtype="float64")(tensor(y_true), narrow[0], weight=narrow[1], bias=narrow[2])
+    assert backend.dtype(result) == "float64"
+    close(host(result), values.sum(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("classes", [1, 2, 127, 2047, 2049])
 def test_any_number_of_classes(classes, backend, tensor, host):
     y_true, *operands = case(5, classes)
     values, _ = expected(y_true, *operands)
     close(host(linear_crossentropy(*map(tensor, (y_true, *operands)))), values)
+    with pytest.raises(_errors.LabelError, match=rf"is {classes}"):  # also in a column, which one class has as well
+        linear_crossentropy(*map(tensor, (np.full((5, 1), classes), *operands)))
 
 
 def test_no_rows_and_no_counted_rows_are_0(backend, tensor, host):
     y_true, hidden, weight, _ = case()
-    for labels, states, expected_shape in ((y_true[:0], hidden[:0], (0, 3)), (np.full(5, -1), hidden, (5, 3))):
+    for labels, states, ignored, expected_shape in (
+        (y_true[:0], hidden[:0], None, (0, 3)),
+        (y_true[:0], hidden[:0], -1, (0, 3)),
+        (np.full(5, -1), hidden, -1, (5, 3)),
+    ):
 
-        def total(hidden, weight, labels=labels):
-            return LinearCrossentropy(ignore_class=-1)(tensor(labels), hidden, weight=weight)
+        def total(hidden, weight, labels=labels, ignored=ignored):
+            return LinearCrossentropy(ignore_class=ignored)(tensor(labels), hidden, weight=weight)
 
         value, gradients = value_and_grad(total, (0, 1))(tensor(states), tensor(weight))
         assert float(host(value)) == 0
         assert tuple(gradients[0].shape) == expected_shape
         assert not any(host(each).any() for each in gradients)
+
+
+@pytest.mark.filterwarnings("ignore:.* should not be instantiated:DeprecationWarning")  # which torch's tracer does
+@pytest.mark.backends("torch", "jax")
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_label_out_of_range_that_counts_is_nan_inside_a_trace(weighted, reduction, backend, tensor, host, compiled):
+    y_true, hidden, weight, _ = case()
+    loss = LinearCrossentropy(reduction)
+    weights = [tensor(np.array([1.0, 2.0, 0.0, 1.0, 1.0], "float32"))] if weighted else []
+
+    def run(y_true, hidden, weight, *weights):
+        return loss(y_true, hidden, *weights, weight=weight)
+
+    traced = compiled(run)
+    for place in (1, 2):
+        broken = y_true.copy()
+        broken[place] = 7
+        found = host(traced(tensor(broken), tensor(hidden), tensor(weight), *weights))
+        counts = not weighted or place == 1
+        clean = host(run(tensor(np.where(broken == 7, 0, y_true)), tensor(hidden), tensor(weight), *weights))
+        nan = np.nan if counts and reduction != "none" else np.where(np.arange(5) == place, np.nan, clean)
+        np.testing.assert_allclose(found, nan if counts else clean, rtol=2e-5)
 
 
 def test_leading_axes_stay(backend, tensor, host):
@@ -184,6 +257,14 @@ def test_what_it_cannot_do_it_says(backend, tensor):
     assert "linear_crossentropy" not in metrics.__all__
     with pytest.raises(_errors.NamedInputError, match="weight"):
         metrics.MeanMetricWrapper(linear_crossentropy).update_state(y_true, hidden)
+
+
+def test_a_budget_below_one_row_of_float64_is_refused(backend, tensor, float64):
+    y_true, *operands = (each.astype("float64") if each.dtype == "float32" else each for each in case())
+    tensors = [tensor(each) for each in (y_true, *operands)]
+    linear_crossentropy(*tensors, memory_budget=7 * 8)
+    with pytest.raises(_errors.ArgumentError, match="at least 56"):
+        linear_crossentropy(*tensors, memory_budget=7 * 8 - 1)
 
 
 def test_bad_input_is_one_clear_error(backend, tensor):

@@ -201,6 +201,16 @@ def test_the_gradient_is_written_over_the_logits_only_on_request(backend):
         pullback(np.float32(1.0))
 
 
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
+def test_logits_that_are_overwritten_may_be_of_any_size(backend, scale):
+    label, logits = rows(6, 700)
+    logits *= np.float32(scale)
+    expected, (slopes,) = grad(lambda z: K.softmax_crossentropy(label, z, None, total=True), logits)
+    value, (gradient,) = grad(lambda z: K.softmax_crossentropy(label, z, None, total=True, overwrite=True), logits)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-6)
+
+
 def test_read_only_logits_are_not_overwritten(backend):
     label, logits = rows(6, 40)
     logits.flags.writeable = False
@@ -264,6 +274,25 @@ def test_hidden_states_give_the_value_and_gradients_of_their_logits(backend, sof
         target, hidden, weight, bias, row_weight, total=total, memory_budget=budget, **options
     )
     np.testing.assert_allclose((values * upstream).sum(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_a_budget_bounds_the_logits_that_are_there_at_a_time(backend, gradients):
+    label, hidden, weight, _ = states(200, 2, 20_000, np.float32)
+    row = 4 * len(weight)
+
+    def peak(budget: int | None) -> int:
+        tracemalloc.start()
+        if gradients:
+            grad(lambda h: K.linear_crossentropy(label, h, weight, total=True, memory_budget=budget), hidden)
+        else:
+            K.linear_crossentropy(label, hidden, weight, total=True, memory_budget=budget)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    assert peak(None) > 200 * row
+    assert peak(10 * row) < 60 * row
 
 
 def test_only_the_gradients_that_are_wanted_are_computed(backend):
