@@ -126,6 +126,12 @@ def settled_classes(y_true: TensorLike, y_pred: TensorLike) -> Backend | None:
     return owner if labels.size and labels.dtype.kind in "iu" and all_in_range(labels, shape[-1]) else None
 
 
+def checked_crossentropy(y_true: TensorLike, y_pred: TensorLike, reduction: str) -> Tensor | None:
+    """Return what the backend's `checked_crossentropy` does for its tensors, and None for others."""
+    owner = _owners.get(type(y_pred))
+    return None if owner is None else owner.checked_crossentropy(y_true, y_pred, reduction)
+
+
 # ── Dtypes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -69,7 +69,7 @@ def _source(name: str, operation: FunctionType) -> str:
 
 _NOT_OF_TENSORS = {
     *("value_and_grad", "grad_and_hessian_products", "jit", "run", "run_rows", "run_rows_knowing"),
-    *("takes_rows", "host_copies"),
+    *("takes_rows", "host_copies", "checked_crossentropy"),
 }
 
 

@@ -8,7 +8,15 @@ import pytest
 from multiloss.dispatch import K
 from multiloss.interface import Backend
 
-TRANSFORMS = {"value_and_grad", "grad_and_hessian_products", "jit", "run", "takes_rows", "host_copies"}
+TRANSFORMS = {
+    "value_and_grad",
+    "grad_and_hessian_products",
+    "jit",
+    "run",
+    "takes_rows",
+    "host_copies",
+    "checked_crossentropy",
+}
 OPERATIONS = sorted(name for name, _ in inspect.getmembers(Backend, inspect.isfunction) if not name.startswith("_"))
 
 

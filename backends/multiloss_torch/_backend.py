@@ -312,6 +312,12 @@ class TorchBackend(Backend):
         found = _crossentropy.softmax_crossentropy(formula, target, logits, row_weight, total, overwrite, options)
         return formula(target, logits, row_weight, total, **options) if found is None else found
 
+    def checked_crossentropy(self, target: Tensor, logits: Tensor, /, reduction: str) -> Tensor | None:
+        return _crossentropy.checked_crossentropy(self._softmax_formula, target, logits, reduction)
+
+    def _softmax_formula(self, target: Tensor, logits: Tensor) -> Tensor:
+        return super().softmax_crossentropy(target, logits)
+
     def linear_crossentropy(
         self,
         target: Tensor,

@@ -16,7 +16,7 @@ from multiloss.interface import CrossentropyOptions, Options, split_options
 from torch import Tensor
 
 from multiloss_torch._rows import HALVES, kernel_for, normalized, wide
-from multiloss_torch._small import small_losses
+from multiloss_torch._small import EACH, MEAN, SUM, small_losses
 from multiloss_torch._watching import is_followed_back, is_plain, wants_gradient
 
 SMALL = 1 << 12
@@ -63,7 +63,7 @@ def softmax_crossentropy(
     if isinstance(row_weight, Tensor):
         weight = row_weight
     elif not options and row_weight != 0 and _is_native(target, logits) and is_plain(logits, target):
-        return small_losses(formula, target, logits, row_weight, total)
+        return _few_losses(formula, target, logits, row_weight, total)
     nothing = weight is None and row_weight == 0  # which no formula selects
     class_weight, numbers = split_options(options)
     size, classes = logits.numel(), logits.shape[-1]
@@ -91,6 +91,42 @@ def softmax_crossentropy(
     run: Any = _Total.apply if total else _Values.apply
     losses: Tensor = run(logits, labels, scale, class_weight, Call(numbers, formula, kernel, overwrite))
     return losses if factor is None else losses * factor
+
+
+def _few_losses(
+    formula: Callable[..., Tensor], target: Tensor, logits: Tensor, row_weight: float | None, total: bool
+) -> Tensor:
+    lead = target.shape
+    if len(lead) != 1:
+        logits, target = logits.reshape(-1, logits.shape[-1]), target.reshape(-1)
+    target = target if target.dtype is torch.int64 else target.long()
+    losses = small_losses(formula, target, logits, SUM if total else EACH)
+    losses = losses if row_weight is None else losses * row_weight
+    return losses if total or len(lead) == 1 else losses.reshape(lead)
+
+
+def checked_crossentropy(
+    formula: Callable[..., Tensor], target: Tensor, logits: Tensor, reduction: str
+) -> Tensor | None:
+    """Return the losses of a few rows, or their mean or sum, or None for anything else than class indices in range."""
+    if logits.ndim != 2 or not 0 < logits.numel() <= PLAIN or logits.dtype not in _FULL_PRECISION or not logits.is_cpu:
+        return None
+    if not is_plain(target, logits) or torch._C._is_any_autocast_enabled():
+        return None
+    try:
+        return small_losses(formula, target, logits, _REDUCTIONS[reduction])
+    except (
+        IndexError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ):  # other labels than that, which the general way looks into
+        return None
+
+
+_REDUCTIONS = {"none": EACH, "sum": SUM} | dict.fromkeys(
+    ("sum_over_batch_size", "mean", "mean_with_sample_weight"), MEAN
+)
 
 
 def _is_native(target: Tensor, logits: Tensor) -> bool:

@@ -1,7 +1,8 @@
 """Cross-entropy of few logits, where each call of an operation counts: torch's own, mended where rows are confident.
 
 torch's loss of a row is a difference, of which little is left where the label has most of the probability. There it is
-taken from what the other classes have; to look whether there is such a row costs less than to do it always.
+taken from what the other classes have, and so is the gradient; to look whether there is such a row costs less than to do
+it always.
 """
 
 from __future__ import annotations
@@ -11,62 +12,84 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 CONFIDENT = 0.5
 """Losses up to here are mended. Of larger ones torch's has all digits."""
 
+EACH, MEAN, SUM = range(3)
+"""Reductions, as torch numbers them."""
 
-def small_losses(
-    formula: Callable[..., Tensor], target: Tensor, logits: Tensor, row_weight: float | None, total: bool
-) -> Tensor:
-    """Return the losses of logits in a full-precision dtype, of which there are some, or their sum.
+_nll_loss: Any = torch._C._nn.nll_loss_nd
+"""`torch.nn.functional.nll_loss`, without asking about subclasses of tensors."""
 
-    `target` holds the index of a class for each row, and `row_weight` is for all.
+_NO_LABEL = -0x61C8864680B583EB
+"""What torch leaves out in place of refusing it: a number that nobody takes for a class."""
+
+
+def small_losses(formula: Callable[..., Tensor], target: Tensor, logits: Tensor, reduction: int) -> Tensor:
+    """Return the losses of rows of logits (N, V) in a full-precision dtype, of which there are some, or their mean or sum.
+
+    `target` (N,) holds class indices as int64, and `formula` computes the loss of each row.
+
+    Raises:
+        IndexError: for an index out of range.
     """
-    lead = target.shape
-    if len(lead) != 1:
-        logits, target = logits.reshape(-1, logits.shape[-1]), target.reshape(-1)
-    target = target if target.dtype == torch.int64 else target.long()
-    losses = cross_entropy(logits, target, reduction="none")
-    if not float(losses.detach().min()) >= CONFIDENT:  # nor is a nan, beside which there may be others
-        if losses.requires_grad:
-            run: Any = _Mended.apply
-            losses = run(logits, target, losses.detach(), formula)
-        else:
-            losses = _mended(losses, _others(logits, target.unsqueeze(1)))
-    losses = losses.sum() if total else losses
-    losses = losses if row_weight is None else losses * row_weight
-    return losses if total or len(lead) == 1 else losses.reshape(lead)
+    log_p = torch.log_softmax(logits, 1)
+    losses: Tensor = _nll_loss(log_p, target, None, reduction, _NO_LABEL)
+    if reduction == EACH:
+        each = losses.detach() if losses.requires_grad else losses
+    elif losses.requires_grad:
+        each = _nll_loss(log_p.detach(), target, None, EACH, _NO_LABEL)
+    elif losses.item() >= (CONFIDENT if reduction == MEAN else CONFIDENT * len(target)):  # nor is it nan
+        return losses  # the digits that single rows lack are none of a sum that is large
+    else:
+        return _reduced(small_losses(formula, target, logits, EACH), reduction)
+    if each.min().item() >= CONFIDENT:
+        return losses
+    if not losses.requires_grad:
+        return _mended(each, _others(logits, target)[1])
+    run: Any = _Mended.apply
+    mended: Tensor = run(logits, target, each, formula, reduction)
+    return mended
 
 
-def _others(logits: Tensor, target: Tensor) -> Tensor:
-    """Return probabilities, 0 at the labels."""
-    return torch.softmax(logits, 1).scatter_(1, target, 0.0)
+def _others(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the probabilities of all classes, 0 at the labels, and minus their sums (N, 1)."""
+    others = torch.softmax(logits, 1).scatter_(1, target.unsqueeze(1), 0.0)
+    return others, others.sum(1, True).neg_()
 
 
-def _mended(losses: Tensor, others: Tensor) -> Tensor:
-    return torch.where(losses < CONFIDENT, others.sum(1).neg_().log1p_().neg_(), losses)
+def _mended(losses: Tensor, minus: Tensor) -> Tensor:
+    return torch.where(losses < CONFIDENT, minus.log1p().neg_().squeeze(1), losses)
+
+
+def _reduced(losses: Tensor, reduction: int) -> Tensor:
+    if reduction == EACH:
+        return losses
+    return losses.mean() if reduction == MEAN else losses.sum()
 
 
 class _Mended(torch.autograd.Function):
-    """The losses, given those of torch, and the gradient of each."""
+    """The losses, given those of torch for each row, and the gradient of each."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, losses: Tensor, formula: Callable[..., Tensor]) -> Tensor:
-        at = target.unsqueeze(1)
-        slopes = _others(logits, at)
-        losses = _mended(losses, slopes)
-        slopes.scatter_(1, at, losses.neg().expm1_().unsqueeze_(1))
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, losses: Tensor, formula: Callable[..., Tensor], reduction: int
+    ) -> Tensor:
+        slopes, minus = _others(logits, target)
+        losses = _mended(losses, minus)
+        slopes.scatter_(1, target.unsqueeze(1), minus)
+        if reduction == MEAN:
+            slopes /= len(target)
         ctx.save_for_backward(logits, target, slopes)
-        ctx.formula = formula
-        return losses
+        ctx.formula, ctx.reduction = formula, reduction
+        return _reduced(losses, reduction)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         logits, target, slopes = ctx.saved_tensors
         if not torch.is_grad_enabled():
-            return slopes * upstream.unsqueeze(-1), None, None, None
+            return slopes * (upstream if ctx.reduction != EACH else upstream.unsqueeze(1)), *(None,) * 4
         logits = logits.view_as(logits)
-        losses = ctx.formula(target, logits)
-        return torch.autograd.grad(losses, logits, upstream, create_graph=True)[0], None, None, None
+        losses = _reduced(ctx.formula(target, logits), ctx.reduction)
+        return torch.autograd.grad(losses, logits, upstream, create_graph=True)[0], *(None,) * 4

@@ -18,22 +18,25 @@ _PROXY = torch._C._TorchDispatchModeKey.PROXY
 _PLAIN_OR_NONE = frozenset((*_PLAIN, type(None)))
 
 
+def is_written_down() -> bool:
+    """Whether somebody writes operations down to repeat them with other values, which may not decide what is done."""
+    # Inside torch.func's grad and vmap every tensor turns into a wrapper without values, also one from outside as soon as it
+    # is detached.
+    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+        return True
+    return torch._C._get_tracing_state() is not None or torch._C._get_dispatch_mode(_PROXY) is not None
+
+
 def is_plain(*tensors: Tensor | None) -> bool:
     """Whether these are ordinary tensors that nothing but autograd follows, so that a kernel may look at their values."""
-    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
-        return False
-    if torch.autograd.forward_ad._current_level >= 0:
+    if is_written_down() or torch.autograd.forward_ad._current_level >= 0:
         return False
     return _PLAIN_OR_NONE.issuperset(map(type, tensors))
 
 
 def may_be_read(x: Tensor) -> bool:
-    """Whether the values of `x` may decide what is done: nobody writes operations down to repeat them with others."""
-    # Inside torch.func's grad and vmap every tensor turns into a wrapper without values, also one from outside as soon as it
-    # is detached.
-    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
-        return False
-    if torch._C._get_tracing_state() is not None or torch._C._get_dispatch_mode(_PROXY) is not None:
+    """Whether the values of `x` may decide what is done."""
+    if is_written_down():
         return False
     return type(x) in _PLAIN or not (type(x).__name__ == "FakeTensor" or is_traceable_wrapper_subclass(x))
 

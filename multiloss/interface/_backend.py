@@ -322,6 +322,15 @@ class Backend(Derived):
         """Return where tensors like these can be copied to, `length` of each, or None if they are not on the host."""
         return None
 
+    def checked_crossentropy(self, target: Tensor, logits: Tensor, /, reduction: str) -> Tensor | None:
+        """Return the cross-entropies of a few rows of logits and their classes, reduced as losses are, or None.
+
+        The short way for small batches, whose time is that of the calls around the arithmetic; asked in every call of a loss
+        without options, and before anything is known of the arguments. None if there is no such way, and for whatever needs
+        something done to it: other types, dtypes, shapes and backends, labels out of range, tensors that somebody traces.
+        """
+        return None
+
     def takes_rows(self, y_pred: Tensor, /) -> bool:
         """Whether predictions are so large that `run_rows` may take them some rows at a time; asked in every call."""
         return False

@@ -80,6 +80,7 @@ def select(sample_weight: Tensor, mask: Tensor, shape: Shape, dtype: str, by_cla
         divisor = divisor if weights is None else divisor * weights
     if by_class.present is not None:
         computed = by_class.present if computed is None else computed & by_class.present
+        weights = weights if weights is None else K.where(by_class.present, weights, 0.0)
     return Selection(weights, mask, computed, divisor)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 from multiloss._boundary import (
     arrive,
     as_floats,
+    checked_crossentropy,
     require_real,
     settled,
     settled_classes,
@@ -96,6 +97,7 @@ class LossSpec:
         settled: what the class form runs on tensors that need nothing done to them.
         settle: what finds the backend of such tensors, or None for others.
         shortcut: whether they may go straight to the formula.
+        checkable: whether a backend may have a shorter way yet from logits, on which labels are checked by the way.
 
     What is run is pure and traced, and live as long as the process, so that backends may keep what they compile.
     """
@@ -137,6 +139,7 @@ class LossSpec:
         self.extras = frozenset(self.defaults) - frozenset(self._positional)
         self.settle = settled_classes if target == "class index" else settled
         self.shortcut = target != "class index" or prediction != "label"
+        self.checkable = weighed is not None and target == "class index"
         self.samples: Callable[..., Tensor] = functools.partial(samples, self)
         self.reduced: Callable[..., Any] = functools.partial(reduced, self)
         self.selected: Callable[..., tuple[Tensor, Selection]] = functools.partial(selected, self)
@@ -346,17 +349,24 @@ def loss(
 
 
 _NO_PARAMETERS: Mapping[str, Any] = {}
+LOGITS: Mapping[str, Any] = {"from_logits": True}
+"""The parameters of a call that `checked_crossentropy` may answer."""
 
 
 def publish(spec: LossSpec) -> Any:
     """Return the public function of a loss: the boundary around its formula."""
-    formula, by_rows, settle, shortcut = spec.formula, spec.by_rows, spec.settle, spec.shortcut
+    formula, by_rows, settle = spec.formula, spec.by_rows, spec.settle
+    shortcut, checkable = spec.shortcut, spec.checkable
 
     @functools.wraps(formula)
     def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
         operands: list[TensorLike] = []
         static, direct = _NO_PARAMETERS, shortcut
         if args or kwargs:
+            if checkable and kwargs == LOGITS and not args:
+                values = checked_crossentropy(y_true, y_pred, "none")
+                if values is not None:
+                    return values
             operands, static = spec.split(spec.named(args, kwargs))
             direct = spec.direct(operands, static)
         if direct:

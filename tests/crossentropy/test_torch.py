@@ -435,6 +435,23 @@ def test_weights_and_labels_get_gradients_that_are_asked_for(backend: Backend, s
     assert float(slope.detach().abs().sum()) > 0
 
 
+@pytest.mark.usefixtures("ways")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("mode", ["real", "fake", "symbolic", "jit"])
+def test_what_is_written_down_does_not_depend_on_the_values_it_was_written_with(backend: Backend, mode: str) -> None:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    target, logits, _, _ = example((9,), 11)
+
+    def run(target: Any, x: Any) -> Any:
+        return backend.softmax_crossentropy(target, x)
+
+    operands = (target, torch.zeros_like(logits))
+    written = torch.jit.trace(run, operands) if mode == "jit" else make_fx(run, tracing_mode=mode)(*operands)
+    values, _ = expected(target, logits, None)
+    np.testing.assert_allclose(written(target, logits).numpy(), values, rtol=2e-6)
+
+
 def test_large_sums_hold_their_gradient_once(backend: Backend) -> None:
     from multiloss_torch import _crossentropy
 
