@@ -56,7 +56,7 @@ def by_operations(
     factor = None if scale is None else scale.unsqueeze(1)
     if factor is not None:
         z = torch.where(factor == 0, 0.0 if own_classes else -torch.inf, z)
-    if softcap is not None:
+    if softcap is not None and own_classes:  # -inf would become a class with a probability
         z = torch.tanh(z / softcap) * softcap
 
     # What this process knows: of its classes, the largest stays out of the sum, where others would lose their digits.
@@ -69,7 +69,7 @@ def by_operations(
     minus: Tensor | None = None  # what the gradient has less than a multiple of the probabilities
     if sparse:
         at = target.unsqueeze(1) - start
-        is_here = (at >= 0) & (at < z.shape[1])
+        is_here = (at >= 0) & (at < own_classes)
         at = torch.where(is_here, at, 0)
         known.append(torch.where(is_here, z.gather(1, at), 0.0))
         own = (1.0 - smoothing) * (torch.ones_like(base) if class_weight is None else class_weight[target.unsqueeze(1)])

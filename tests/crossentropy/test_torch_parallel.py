@@ -1,4 +1,4 @@
-"""Classes that are split over processes: two of them, on this machine, with shards of unlike size."""
+"""Classes that are split over processes: three of them, on this machine, with shards of unlike size."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 
 pytestmark = pytest.mark.backends("torch")
 
-PROCESSES, ROWS, CLASSES, HIDDEN = 2, 13, 29, 5
-OPTIONS: list[dict[str, Any]] = [{}, {"label_smoothing": 0.1, "z_loss": 0.01, "softcap": 8.0}]
+PROCESSES, ROWS, CLASSES, HIDDEN = 3, 13, 29, 5
+SHARDS = (slice(0, 12), slice(12, 14), slice(14, CLASSES))
+OPTIONS: list[dict[str, Any]] = [{}, {"label_smoothing": 0.1, "z_loss": 0.01, "softcap": 2.0}]
 
 
 def example(soft: bool) -> dict[str, Any]:
@@ -36,11 +37,10 @@ def example(soft: bool) -> dict[str, Any]:
     }
 
 
-def check_shards(rank: int, group: Any, start: int, end: int) -> None:
+def check_shards(group: Any, here: slice) -> None:
     """Compare this process's values and gradients with those of all classes at once."""
     from multiloss_torch import backend
 
-    here = slice(start, end)
     for soft, total, options in ((s, t, o) for s in (False, True) for t in (False, True) for o in OPTIONS):
         given = example(soft)
         options = {**options, "class_weight": given["class_weight"]} if soft else options
@@ -67,11 +67,11 @@ def check_shards(rank: int, group: Any, start: int, end: int) -> None:
 
 
 def check_uneven_shards(rank: int, group: Any) -> None:
-    check_shards(rank, group, *((0, 20), (20, CLASSES))[rank])
+    check_shards(group, SHARDS[rank])
 
 
 def check_a_process_without_classes(rank: int, group: Any) -> None:
-    check_shards(rank, group, *((0, CLASSES), (CLASSES, CLASSES))[rank])
+    check_shards(group, (slice(0, 20), slice(20, 20), slice(20, CLASSES))[rank])
 
 
 def check_one_collective_for_each_chunk(rank: int, group: Any) -> None:
@@ -84,11 +84,11 @@ def check_one_collective_for_each_chunk(rank: int, group: Any) -> None:
     dist.all_gather_into_tensor = lambda *a, **k: (calls.append("gather"), gather(*a, **k))[1]
     dist.all_reduce = lambda *a, **k: (calls.append("reduce"), reduce(*a, **k))[1]
     given = example(False)
-    here = slice(0, 20) if rank == 0 else slice(20, CLASSES)
+    here = SHARDS[rank]
     hidden = given["hidden"].requires_grad_()
     weight = given["weight"][here].requires_grad_()
     value = backend.linear_crossentropy(
-        given["target"], hidden, weight, None, None, True, memory_budget=5 * 4 * 20, group=group
+        given["target"], hidden, weight, None, None, True, memory_budget=5 * 4 * 15, group=group
     )
     value.backward()
     dist.all_gather_into_tensor, dist.all_reduce = gather, reduce
@@ -99,7 +99,7 @@ def check_half_precision(rank: int, group: Any) -> None:
     from multiloss_torch import backend
 
     given = example(False)
-    here = slice(0, 20) if rank == 0 else slice(20, CLASSES)
+    here = SHARDS[rank]
     hidden, weight = (given[name].bfloat16().requires_grad_() for name in ("hidden", "weight"))
     expected = backend.linear_crossentropy(given["target"], hidden, weight, None, 1 / ROWS, True)
     slopes = torch.autograd.grad(expected, (hidden, weight))
@@ -142,7 +142,7 @@ def check_distributed_tensors(rank: int, group: Any) -> None:
 
 def check_what_is_refused(rank: int, group: Any) -> None:
     from multiloss._errors import ArgumentError, NotSupportedError
-    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
     from torch.distributed.tensor import Shard, distribute_tensor
 
     from multiloss_torch import backend
@@ -169,6 +169,9 @@ def check_what_is_refused(rank: int, group: Any) -> None:
     rows = distribute_tensor(weight, mesh, [Shard(0)])
     with pytest.raises(ArgumentError, match="bias"):
         backend.linear_crossentropy(target, hidden, rows, given["bias"])
+    turned = DeviceMesh("cpu", [1, 2, 0])
+    with pytest.raises(ArgumentError, match="bias"):
+        backend.linear_crossentropy(target, hidden, rows, distribute_tensor(given["bias"], turned, [Shard(0)]))
     with pytest.raises(ArgumentError, match="group=None"):
         backend.linear_crossentropy(target, hidden, rows, group=group)
 
