@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from multiloss.dispatch import K
 
-N, D, V = 64, 6, 8 * 513
+N, D, V = 64, 6, 8 * 650
 RNG = np.random.default_rng(0)
 MESH = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
 LABEL = jnp.asarray(RNG.integers(0, V, N).astype(np.int32))
@@ -21,7 +21,7 @@ HIDDEN = HIDDEN.at[3].set(jnp.nan)
 ROWS = jnp.asarray(RNG.random(N).astype(np.float32)).at[3].set(0.0)
 CLASSES = jnp.asarray(RNG.random(V).astype(np.float32))
 OPTIONS: dict[str, Any] = {"class_weight": CLASSES, "label_smoothing": 0.1, "z_loss": 1e-3, "softcap": 9.0}
-BUDGETS = (None, 16 * 4 * V // 4, 500 * 4 * N)
+BUDGETS = (None, 16 * 4 * V // 4, 520 * 4 * N)
 SPECS = (P(), P("model"), P("model"))
 
 

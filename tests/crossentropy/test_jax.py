@@ -218,6 +218,45 @@ def test_hidden_states_give_the_value_and_gradients_of_their_logits(backend, flo
         np.testing.assert_allclose(gradient, slope, rtol=1e-9, atol=1e-10)
 
 
+def test_a_budget_bounds_the_logits_that_are_there_at_a_time(backend, float64):
+    import jax
+
+    label, *operands, _ = states(200, 2, 20_000)
+
+    def memory(dtype: str, budget: int | None) -> int:
+        def loss(hidden: Any, weight: Any) -> Any:
+            return K.linear_crossentropy(label, hidden, weight, total=True, memory_budget=budget)
+
+        given = [each.astype(dtype) for each in operands]
+        return int(jax.jit(jax.grad(loss)).lower(*given).compile().memory_analysis().temp_size_in_bytes)
+
+    row = 4 * 20_000
+    assert memory("float32", None) > 200 * row
+    assert memory("float32", 10 * row) < 60 * row
+    assert memory("float64", 2 * 10 * row) < 2 * 1.2 * memory("float32", 10 * row)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_class_in_two_strips_of_columns_counts_once(backend, smoothing, monkeypatch):
+    import jax
+    import jax.numpy as jnp
+
+    monkeypatch.setattr("multiloss_jax._linear._FEWEST_COLUMNS", 1)
+    _, hidden, weight, bias = states(10, 3, 10)  # in strips of three, of which the last has one class of its own
+    label = jnp.arange(10)
+
+    def of(operation: Any, **budget: Any) -> Any:
+        def loss(*operands: Any) -> Any:
+            return operation(label, *operands, total=True, label_smoothing=smoothing, **budget)
+
+        return jax.value_and_grad(loss, (0, 1, 2))(hidden, weight, bias)
+
+    expected = of(lambda *a, **k: Backend.linear_crossentropy(backend, *a, **k))
+    found = of(K.linear_crossentropy, memory_budget=3 * 10 * 4)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("total", [True, False])
 @pytest.mark.parametrize("budget", ["rows", "columns"])
 def test_gradients_of_gradients_and_vmap_go_through_chunks(backend, float64, total, budget):
