@@ -160,7 +160,9 @@ def _owner_by_package(x: object) -> Backend | None:
     name = "jax" if package == "jaxlib" else package  # JAX's arrays are defined in its compiled half
     if name in _BUILTIN or name in _plugins():
         load_backend(name)
-        return _known_owner(x)
+        found = _known_owner(x)
+        if found is not None:  # or it is something else of the framework: a layer, a dtype
+            return found
     if isinstance(x, (int, float, list, tuple)) or hasattr(x, "__array__"):
         return None  # subclasses of host types, and containers that turn into NumPy arrays, such as a pandas Series
     raise UnknownTensorError(

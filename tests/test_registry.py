@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -79,6 +80,15 @@ def test_a_foreign_object_is_refused(backend, tensor):
     with pytest.raises(_errors.UnknownTensorError, match="object") as caught:
         losses.mean_squared_error(tensor([1.0]), object())
     assert "Expected" in str(caught.value)
+
+
+def test_what_a_framework_has_besides_tensors_is_refused(backend, tensor):
+    things = {"numpy": lambda np: np.random.default_rng(), "torch": lambda torch: torch.nn.Linear(1, 1)}
+    make = things.get(backend.name, lambda jax: jax.ShapeDtypeStruct((1,), "float32"))
+    thing = make(importlib.import_module(backend.name))
+    for given in (tensor([1.0]), [1.0]):
+        with pytest.raises(_errors.UnknownTensorError, match=type(thing).__name__):
+            losses.mean_squared_error(given, thing)
 
 
 @pytest.mark.skipif(len(BACKENDS) < 3, reason="needs two frameworks in one process")
