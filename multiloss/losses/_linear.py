@@ -42,8 +42,11 @@ class _LinearSpec(LossSpec):
         _check_shapes(y_pred, weight, parameters.get("bias"))
         _check_budget(weight, parameters.get("memory_budget"))
         require_real(y_true)
-        if parameters.get("group") is not None or _are_soft(y_true, y_pred, weight):
+        if parameters.get("group") is not None:
             return True  # who holds some of the classes cannot say which labels are none of them; the operation can
+        _check_labels(y_true, y_pred, weight)
+        if _are_soft(y_true, y_pred, weight):
+            return True
         shape = (*y_pred.shape[:-1], weight.shape[0])
         return check_classes(backend, y_true, shape, sample_weight, mask, parameters)
 
@@ -85,14 +88,26 @@ class _LinearSpec(LossSpec):
 def _check_shapes(hidden: Tensor, weight: Tensor, bias: Tensor) -> None:
     """Raise ShapeError unless hidden states, weight and bias make logits."""
     if not hidden.ndim or weight.ndim != 2 or hidden.shape[-1] != weight.shape[1]:
+        turned = hidden.ndim > 0 and weight.ndim == 2 and hidden.shape[-1] == weight.shape[0]
         raise ShapeError(
             f"hidden is a {describe(hidden)} and weight a {describe(weight)}. Expected hidden states (..., D) and a row of "
-            "D numbers for each of the V classes: weight (V, D), as torch.nn.Linear holds it. Transpose a weight (D, V)."
+            "D numbers for each of the V classes: weight (V, D), as torch.nn.Linear holds it. "
+            + ("Transpose weight." if turned else "Give what the last layer takes, and its weight.")
         )
     if bias is not None and tuple(bias.shape) != (weight.shape[0],):
         raise ShapeError(
             f"bias is a {describe(bias)} and weight has {weight.shape[0]} rows. Expected one number for each class: "
             f"({weight.shape[0]},)."
+        )
+
+
+def _check_labels(y_true: Tensor, hidden: Tensor, weight: Tensor) -> None:
+    """Raise ShapeError unless there is a label for each hidden state."""
+    rows, given, classes = tuple(hidden.shape[:-1]), tuple(y_true.shape), weight.shape[0]
+    if given not in (rows, (*rows, 1), (*rows, classes)):
+        raise ShapeError(
+            f"y_true has shape {given} and hidden has shape {tuple(hidden.shape)}. Expected a class index for each hidden "
+            f"state, {rows}, or a weight for each class, {(*rows, classes)}. Reshape or cut both alike."
         )
 
 

@@ -35,7 +35,7 @@ DOMAINS: Mapping[str, Domain] = {
     "overwrite_logits": (lambda value: isinstance(value, bool), "True or False"),
     "memory_budget": (
         lambda value: value is None or (_is_index(value) and value > 0),
-        "a number of bytes, or None",
+        "a whole number of bytes above 0 (an int), or None",
     ),
     "remove_diagonal": (lambda value: isinstance(value, bool), "True or False"),
     "zero_infinity": (lambda value: isinstance(value, bool), "True or False"),

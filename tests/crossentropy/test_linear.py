@@ -272,11 +272,14 @@ def test_bad_input_is_one_clear_error(backend, tensor):
     good = dict(zip(("y_true", "hidden", "weight", "bias"), map(tensor, (y_true, hidden, weight, bias)), strict=True))
     for change, error, words in (
         ({"weight": tensor(weight.T)}, _errors.ShapeError, "Transpose"),
+        ({"hidden": tensor(hidden[:, :2])}, _errors.ShapeError, "what the last layer takes"),
         ({"bias": tensor(bias[:3])}, _errors.ShapeError, "bias"),
-        ({"y_true": tensor(y_true[:3])}, _errors.ShapeError, r"y_true has shape \(3,\)"),
+        ({"y_true": tensor(y_true[:3])}, _errors.ShapeError, r"y_true has shape \(3,\) and hidden has shape \(5, 3\)"),
+        ({"y_true": tensor(np.ones((5, 4), "float32"))}, _errors.ShapeError, r"Expected .*\(5,\), .*\(5, 7\)"),
         ({"y_true": tensor(np.array([0, 1, 7, 1, 1]))}, _errors.LabelError, r"y_true\[2\] is 7"),
         ({"memory_budget": 27}, _errors.ArgumentError, "one row"),
         ({"memory_budget": 0}, _errors.ArgumentError, "memory_budget"),
+        ({"memory_budget": 1e6}, _errors.ArgumentError, "whole number of bytes"),
         ({"class_weight": [1.0, 2.0]}, _errors.ArgumentError, "Expected 7"),
         ({"softcap": 0.0}, _errors.ArgumentError, "softcap"),
         ({"margin": 1.0}, TypeError, "margin"),
