@@ -4,6 +4,7 @@
 
 Both ways start from the same weights and see the same words, so their losses agree; what differs is the memory. The text is
 made up: word frequencies as in English (the n-th word is 1/n as frequent as the first), and after each word one of eight.
+Pictures take matplotlib.
 """
 
 import argparse
@@ -96,9 +97,7 @@ def run(backend, way, steps):
     print(json.dumps({"losses": losses, "seconds": time.perf_counter() - start, "peak": peak}))
 
 
-def plot(results, backend, path):
-    from matplotlib import pyplot as plt
-
+def plot(plt, results, backend, path):
     figure, (curve, memory) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained", width_ratios=(2, 1))
     for (way, result), style in zip(results.items(), ({"lw": 4, "alpha": 0.4}, {"lw": 1.5, "ls": "--"}), strict=True):
         curve.plot(range(1, len(result["losses"]) + 1), result["losses"], label=way, **style)
@@ -121,6 +120,8 @@ if __name__ == "__main__":
     if given.way:
         run(given.backend, given.way, given.steps)
         sys.exit()
+    if given.plot:
+        from matplotlib import pyplot as plt  # before the work
     results = {}
     for way in ("plain", "fused"):  # a process each, which has a peak of its own
         command = [sys.executable, __file__, "--backend", given.backend, "--steps", str(given.steps), "--way", way]
@@ -131,6 +132,6 @@ if __name__ == "__main__":
     apart = np.abs(np.subtract(results["plain"]["losses"], results["fused"]["losses"])).max()
     print(f"the two curves differ by at most {apart:.1e}")
     if given.plot:
-        plot(results, given.backend, given.plot)
+        plot(plt, results, given.backend, given.plot)
     assert apart < 1e-3
     assert results["fused"]["peak"] < results["plain"]["peak"]
