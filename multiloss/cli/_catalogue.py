@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ def paragraphs(documented: object) -> list[str]:
 
 
 def meanings(documented: object) -> dict[str, str]:
-    """Return what a docstring says about each parameter."""
+    """Return what a docstring says about each parameter, or several, whose names are joined by commas."""
     found: dict[str, str] = {}
     for block in _blocks(documented, join=False):
         heading, _, body = block.partition("\n")
@@ -128,9 +129,15 @@ def parameters(entry: Entry) -> list[tuple[str, str, str]]:
     for owner in (entry.function, entry.cls):
         for each in settings(owner):
             default = "required" if each.default is each.empty else repr(each.default)
-            meaning = next((text[each.name] for text in texts if each.name in text), "")
-            rows.setdefault(each.name, (each.name, default, meaning))
+            rows.setdefault(each.name, (each.name, default, _meaning(each.name, texts)))
     return list(rows.values())
+
+
+def _meaning(name: str, texts: list[dict[str, str]]) -> str:
+    """Return what is said of a parameter alone, else what is said of it together with others."""
+    alone = (text[name] for text in texts if name in text)
+    together = (about for text in texts for names, about in text.items() if name in names.split(", "))
+    return next(itertools.chain(alone, together), "")
 
 
 def settings(owner: Callable[..., Any] | None) -> list[inspect.Parameter]:

@@ -64,6 +64,12 @@ def test_show_tells_a_parameter_of_the_class_from_its_base_class(call: Call) -> 
     assert '"mean_with_sample_weight"' in line
 
 
+def test_show_says_of_each_parameter_what_is_said_of_several(call: Call) -> None:
+    shown = call("show", "linear_crossentropy").stdout
+    for name in ("label_smoothing", "class_weight", "ignore_class"):
+        assert "as in" in " ".join(row(shown, name))
+
+
 def test_show_of_an_unknown_name_lists_near_matches(fail: Callable[..., str]) -> None:
     assert fail("show", "hube") == "Error: Unknown loss or metric: 'hube'. Did you mean 'Huber' or 'huber'?\n"
 
