@@ -215,28 +215,34 @@ def torch_probabilities(rows: int, classes: int, device: str = "cpu") -> Candida
     return {"ours": run(SparseCategoricalCrossentropy()), "Keras": run(keras.losses.SparseCategoricalCrossentropy())}
 
 
-def torch_small(rows: int, classes: int, device: str = "cpu") -> Candidates:
+def torch_small(
+    rows: int, classes: int, device: str = "cpu", each: bool = False, gradient: bool = False, confident: bool = False
+) -> Candidates:
+    """Return a thousand calls each: with `confident`, every other row is sure of its label, as after some training."""
     torch, tensor = _torch(device)
     from multiloss.losses import SparseCategoricalCrossentropy, sparse_categorical_crossentropy
 
     rng = np.random.default_rng(0)
-    z, y = tensor(rng.standard_normal((rows, classes), np.float32)), tensor(rng.integers(0, classes, rows))
-    loss = SparseCategoricalCrossentropy(from_logits=True)
-    functional = torch.nn.functional.cross_entropy
+    logits, labels = rng.standard_normal((rows, classes), np.float32), rng.integers(0, classes, rows)
+    if confident:
+        logits[np.arange(0, rows, 2), labels[::2]] += 12.0
+    z, y = tensor(logits), tensor(labels)
+    z.requires_grad_(gradient)
+    ours = functools.partial(sparse_categorical_crossentropy, from_logits=True) if each else None
+    functional = functools.partial(torch.nn.functional.cross_entropy, reduction="none" if each else "mean")
+    ours = ours or SparseCategoricalCrossentropy(from_logits=True)
 
     def often(fn: Callable[[], Any]) -> Callable[[], Any]:
         def thousand() -> Any:
             for _ in range(1000):
                 value = fn()
-            return value.mean()
+                if gradient:
+                    value.backward()
+            return value.detach().mean()
 
         return thousand
 
-    return {
-        "ours": often(lambda: loss(y, z)),
-        "ours, function": often(lambda: sparse_categorical_crossentropy(y, z, from_logits=True)),
-        "F.cross_entropy": often(lambda: functional(z, y)),
-    }
+    return {"ours": often(lambda: ours(y, z)), "F.cross_entropy": often(lambda: functional(z, y))}
 
 
 def torch_linear(rows: int, size: int, classes: int, device: str = "cpu", dtype: str = "float32") -> Candidates:
@@ -356,8 +362,15 @@ CASES: Mapping[str, list[Case]] = {
             {"ours": {"F.cross_entropy": 0.32}},
         ),
         Case("value, from probabilities", LARGE, torch_probabilities, {"ours": {"Keras": 0.08}}),
-        Case("small value, a thousand times", (32, 10), torch_small, {}),
-        Case("larger value, a thousand times", (128, 1000), torch_small, {}),
+        Case("1000 small values", (32, 10), torch_small, {}),
+        Case("1000 times small values of rows", (32, 10), functools.partial(torch_small, each=True), {}),
+        Case("1000 small gradients", (32, 10), functools.partial(torch_small, gradient=True), {}),
+        Case(
+            "1000 small gradients, confident", (32, 10), functools.partial(torch_small, gradient=True, confident=True), {}
+        ),
+        Case("1000 values", (128, 1000), torch_small, {}),
+        Case("1000 gradients", (128, 1000), functools.partial(torch_small, gradient=True), {}),
+        Case("1000 gradients, confident", (128, 1000), functools.partial(torch_small, gradient=True, confident=True), {}),
         Case(
             "linear", (4096, 512, 64000), torch_linear,
             {"ours": {"unfused": 0.92, "torch.compile": 1.05, "F.linear_cross_entropy": 0.65}}, 3,
@@ -512,7 +525,8 @@ def main() -> None:
         name = f"crossentropy_{backend}" + ("" if given.device == "cpu" else f"_{given.device}")
         earlier = RESULTS / f"{name}.json"
         if given.case and earlier.exists():
-            rows += [row for row in json.loads(earlier.read_text())["rows"] if row["case"] not in given.case]
+            kept = cases.keys() - set(given.case)
+            rows += [row for row in json.loads(earlier.read_text())["rows"] if row["case"] in kept]
             rows.sort(key=lambda row: list(cases).index(row["case"]))
             about["command"] = f"python {sys.argv[0]} --backend {backend} --case ..."
         write(name, report(rows, about), {"about": about, "rows": rows})

@@ -1,8 +1,8 @@
 """Cross-entropy of few logits, where each call of an operation counts: torch's own, mended where rows are confident.
 
-torch's loss of a row is a difference, of which little is left where the label has most of the probability. There it is
-taken from what the other classes have, and so is the gradient; to look whether there is such a row costs less than to do
-it always.
+torch's loss of a row is a difference, of which little is left where the label has most of the probability, and so is the
+gradient. To look whether there is such a row costs less than to do without differences. Float64 has digits to spare for
+most of them; what others lack is taken from the other classes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 CONFIDENT = 0.5
-"""Losses up to here are mended. Of larger ones torch's has all digits."""
+"""From here on, torch's losses have all digits."""
+
+CERTAIN = 1e-9
+"""From here on, torch's losses in float64 have all digits of float32."""
 
 EACH, MEAN, SUM = range(3)
 """Reductions, as torch numbers them."""
@@ -34,23 +37,31 @@ def small_losses(formula: Callable[..., Tensor], target: Tensor, logits: Tensor,
     Raises:
         IndexError: for an index out of range.
     """
-    log_p = torch.log_softmax(logits, 1)
-    losses: Tensor = _nll_loss(log_p, target, None, reduction, _NO_LABEL)
-    if reduction == EACH:
-        each = losses.detach() if losses.requires_grad else losses
-    elif losses.requires_grad:
-        each = _nll_loss(log_p.detach(), target, None, EACH, _NO_LABEL)
-    elif losses.item() >= (CONFIDENT if reduction == MEAN else CONFIDENT * len(target)):  # nor is it nan
-        return losses  # the digits that single rows lack are none of a sum that is large
-    else:
-        return _reduced(small_losses(formula, target, logits, EACH), reduction)
-    if each.min().item() >= CONFIDENT:
+    losses = _of_torch(target, logits, reduction, CONFIDENT)
+    if losses is None and logits.dtype is torch.float32:
+        losses = _of_torch(target, logits.double(), reduction, CERTAIN)
+        losses = losses if losses is None else losses.float()
+    if losses is not None:
         return losses
-    if not losses.requires_grad:
-        return _mended(each, _others(logits, target)[1])
+    each = _nll_loss(torch.log_softmax(logits.detach(), 1), target, None, EACH, _NO_LABEL)
+    if not (logits.requires_grad and torch.is_grad_enabled()):
+        return _reduced(_mended(each, _others(logits, target)[1]), reduction)
     run: Any = _Mended.apply
     mended: Tensor = run(logits, target, each, formula, reduction)
     return mended
+
+
+def _of_torch(target: Tensor, logits: Tensor, reduction: int, least: float) -> Tensor | None:
+    """Return torch's losses if they and their gradients have all digits, which rows have whose loss is so large."""
+    log_p = torch.log_softmax(logits, 1)
+    losses: Tensor = _nll_loss(log_p, target, None, reduction, _NO_LABEL)
+    if reduction == EACH:
+        found = (losses.detach() if losses.requires_grad else losses).min().item()
+    elif losses.requires_grad:
+        found = _nll_loss(log_p.detach(), target, None, EACH, _NO_LABEL).min().item()
+    else:  # the digits that single rows lack are none of a sum that is large
+        found = losses.item() if reduction == MEAN else losses.item() / len(target)
+    return losses if found >= least else None  # nor is it nan, which may hide others
 
 
 def _others(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
