@@ -67,6 +67,15 @@ def test_values_and_gradients_are_those_of_the_logits(options, soft, backend, te
             close(host(given), wanted)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "mean_with_sample_weight"])
+def test_weights_of_classes_as_labels_may_be_integers(reduction, backend, tensor, host):
+    y_true, hidden, weight, _ = case()
+    loss = LinearCrossentropy(reduction, class_weight=CLASS_WEIGHT)
+    one_hot = np.eye(7, dtype="int32")[y_true]
+    found, expected = (loss(tensor(each), tensor(hidden), weight=tensor(weight)) for each in (one_hot, y_true))
+    close(host(found), host(expected))
+
+
 def test_what_does_not_count_reaches_nothing(backend, tensor, host):
     y_true, hidden, weight, bias = case()
     y_true[1], y_true[2] = -100, 99
