@@ -30,6 +30,9 @@ _SLICE = 1 << 20
 _TINY = 1e-25
 """Above this the exponential of a label has all its digits, and the others can be divided by it."""
 
+_CONFIDENT = 0.6931
+"""A class that costs less has more than half of the probability."""
+
 
 class Part(NamedTuple):
     """What has to be known of some columns of the logits `z`: arrays (N,), or (parts, N)."""
@@ -117,13 +120,19 @@ def _losses_of_weights(target: Tensor, z: Tensor, dead: Tensor, weight: Tensor, 
     asked = asked if weight is None else asked * weight[None, :]
     if dead is not None:
         asked = jnp.where(dead[:, None], 0.0, asked)
-    # The largest logit takes the place of the label: what it costs keeps its digits, and the others cost more.
     top = jnp.argmax(z, -1).astype(jnp.int32)
     found = whole(part_of(z, top, dead, None, options._replace(label_smoothing=0.0)))
-    above = z[jnp.arange(z.shape[0]), top][:, None] - z
+    largest = z[jnp.arange(z.shape[0]), top]
+    # In a confident row the largest logit takes the place of the label: what it costs keeps its digits, and the others cost
+    # more. Above itself it is by selection, not by subtraction, whose derivatives of 1 and -1 would leave no digits of what is
+    # between them. In other rows it is a constant, so that its derivative is no difference either.
+    confident = found.nll < _CONFIDENT
+    largest = jnp.where(confident, largest, jax.lax.stop_gradient(largest))
+    above = jnp.where(confident[:, None] & at(top, z), 0.0, largest[:, None] - z)
     if dead is not None:
         above = jnp.where(dead[:, None], 0.0, above)
-    values = jnp.sum(asked, -1) * found.nll + jnp.sum(no_nan(asked, above), -1)
+    cost = jnp.where(confident, found.nll, found.log_total)
+    values = jnp.sum(asked, -1) * cost + jnp.sum(no_nan(asked, above), -1)
     return values + options.z_loss * jnp.square(found.shift + found.log_total) if options.z_loss else values
 
 

@@ -150,7 +150,8 @@ class Rows:
         total = rest + chosen
         log_total = np.log(total)
         # A confident row loses its digits in lse - z: the label stays out of the sum.
-        nll = np.where(chosen > low, np.log1p(rest / chosen), log_total - logit)
+        near = (chosen > low) & (rest < chosen * high)  # so that one can be divided by the other
+        nll = np.where(near, np.log1p(rest / chosen), log_total - logit)
         hard = self.hard if self.class_weight is None else self.hard * self.class_weight[label]
         values = nll if isinstance(hard, float) and hard == 1.0 else np.where(hard == 0, 0, hard * nll)
         if self.each:
@@ -171,7 +172,7 @@ class Rows:
         count = len(given)
         z, t = self._capped(given, scratch), scratch("exponentials", count)
         a, products = scratch("target", count), scratch("products", count)
-        np.multiply(target, self.hard, out=a, casting="unsafe")
+        np.multiply(target, self.hard, out=a, dtype=self.dtype, casting="unsafe")
         if self.each:
             a += self.each
         if self.class_weight is not None:
@@ -192,9 +193,11 @@ class Rows:
             values = values + self.z_loss * np.square(lse)
         if out is not None:
             soft = 2.0 * self.z_loss * lse
-            at_top = mass * np.expm1(-log_total) + (mass - a[top])
+            p = np.exp(-log_total)
+            # Of a large p_top the others hold the digits, of a small one it does itself.
+            at_top = np.where(p > 0.5, mass * np.expm1(-log_total) + (mass - a[top]), mass * p - a[top])
             if self.z_loss:
-                at_top = at_top + soft * np.exp(-log_total)
+                at_top = at_top + soft * p
             self._slopes(z, t, (mass + soft) / (rest + chosen), top, at_top, a, weight, out, scratch)
         return values
 
