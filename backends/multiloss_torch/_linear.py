@@ -10,6 +10,7 @@ Losses of single rows, whose gradient waits for what multiplies it, compute thei
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -168,7 +169,7 @@ def linear_crossentropy(
     if not all(map(is_known, tensors)) or has_forward_mode() or any(map(wants_gradient, (target, class_weight))):
         return None
     hidden, weight, bias = as_linear_takes_them(hidden, weight, bias)
-    lead = hidden.shape[:-1]
+    lead, device = hidden.shape[:-1], hidden.device.type
     dtype = wide(hidden.dtype)
     target = target.detach()
     target = target.reshape(-1).long() if target.ndim < hidden.ndim else target.reshape(-1, target.shape[-1])
@@ -191,7 +192,7 @@ def linear_crossentropy(
     needs = wants_gradient(hidden), wants_gradient(weight), wants_gradient(bias)
     traced = torch.compiler.is_compiling() or any(map(is_fake, tensors))
     arguments = (hidden, weight, bias, target, scale, class_weight, Plan(chunk, needs, numbers, formula, traced, shard))
-    with torch.autocast(hidden.device.type, enabled=False):
+    with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
         if not any(needs) and is_plain(hidden):
             losses = losses_and_gradients(*arguments)[0]
             losses = losses.sum() if total else losses
@@ -210,7 +211,8 @@ def as_linear_takes_them(hidden: Tensor, weight: Tensor, bias: Tensor | None) ->
     """Return the operands in one dtype: that of autocast, where it is on and would change them for a linear layer."""
     device = hidden.device.type
     dtype = torch.promote_types(hidden.dtype, weight.dtype)
-    if torch.is_autocast_enabled(device) and dtype != torch.float64:
+    # Tensors of shapes alone have a device, too, which autocast does not know.
+    if dtype != torch.float64 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
     return hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 

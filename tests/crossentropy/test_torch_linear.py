@@ -298,6 +298,16 @@ def test_autocast_takes_operands_as_a_linear_layer_does(backend: Backend) -> Non
     compare([x.grad, w.grad, b.grad], gradients, 3e-2)
 
 
+@pytest.mark.parametrize("total", [False, True], ids=["rows", "total"])
+def test_tensors_of_shapes_alone_have_losses_and_gradients_of_shapes(backend: Backend, total: bool) -> None:
+    target, hidden, weight, bias, row_weight, _ = (each.to("meta") for each in example((3, 5), 11))
+    x, w, b = leaves(hidden, weight, bias)
+    found = backend.linear_crossentropy(target, x, w, b, row_weight, total, **ALL)
+    assert found.shape == (() if total else (3, 5))
+    found.sum().backward()
+    assert [each.grad.shape for each in (x, w, b)] == [(3, 5, HIDDEN), (11, HIDDEN), (11,)]
+
+
 def test_operands_of_two_dtypes_meet_in_the_wider_one(backend: Backend) -> None:
     target, hidden, weight, bias, row_weight, _ = example((15,), 11)
     x, w = leaves(hidden.bfloat16(), weight)
