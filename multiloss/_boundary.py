@@ -123,7 +123,7 @@ def settled_classes(y_true: TensorLike, y_pred: TensorLike) -> Backend | None:
     if owner.is_host and active().backend is not owner:
         return None
     labels = owner.to_numpy(y_true)
-    return owner if labels.size and labels.dtype.kind in "iu" and all_in_range(labels, shape[-1]) else None
+    return owner if labels.size and labels.dtype.kind in "iu" and are_in_range(labels, shape[-1]) else None
 
 
 def checked_crossentropy(y_true: TensorLike, y_pred: TensorLike, reduction: str) -> Tensor | None:
@@ -294,7 +294,7 @@ def check_labels(labels: Any, classes: int, *, ignore_class: int | None = None, 
 
     `labels` and `selected` (a boolean array of their shape, or None) are host arrays.
     """
-    if not labels.size or (labels.dtype.kind in "biu" and all_in_range(labels, classes)):
+    if are_in_range(labels, classes):
         return
     whole = labels.round() == labels
     bad = ~((labels >= 0) & (labels < classes) & whole)
@@ -313,8 +313,10 @@ def check_labels(labels: Any, classes: int, *, ignore_class: int | None = None, 
     )
 
 
-def all_in_range(labels: Any, classes: int) -> bool:
-    """Whether labels, of which there are some, are from 0 to `classes - 1`."""
+def are_in_range(labels: Any, classes: int) -> bool:
+    """Whether labels in a host array are whole numbers from 0 to `classes - 1`, of a dtype that has no others."""
+    if not labels.size or labels.dtype.kind not in "biu":
+        return not labels.size
     if labels.dtype.kind == "i" and classes < 1 << 8 * labels.dtype.itemsize - 1:
         # Without a sign, negative ones are above all others, so that looking once will do.
         return bool(labels.view(labels.dtype.str.replace("i", "u")).max() < classes)

@@ -17,7 +17,7 @@ from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions, HostCopies
 
-from multiloss_torch import _blocks, _compiled, _copies, _crossentropy, _linear, _watching
+from multiloss_torch import _binary, _blocks, _compiled, _copies, _crossentropy, _linear, _watching
 from multiloss_torch._compiled import axes
 
 _DTYPES: dict[DType, torch.dtype] = {
@@ -257,6 +257,10 @@ class TorchBackend(Backend):
     def binary_crossentropy(self, target: Tensor, output: Tensor, /, from_logits: bool = False) -> Tensor:
         alike = isinstance(target, torch.Tensor) and target.dtype == output.dtype
         compiling = torch.compiler.is_compiling()
+        if from_logits and alike and output.is_cpu and output.dtype in self.full_precision:
+            found = _binary.losses(target, output)
+            if found is not None:
+                return found
         if from_logits or not alike or (compiling and not output.is_cpu):
             return super().binary_crossentropy(target, output, from_logits)
         if compiling:

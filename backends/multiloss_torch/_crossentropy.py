@@ -16,11 +16,14 @@ from multiloss.interface import CrossentropyOptions, Options, split_options
 from torch import Tensor
 
 from multiloss_torch._rows import HALVES, kernel_for, normalized, wide
-from multiloss_torch._small import EACH, MEAN, SUM, small_losses
+from multiloss_torch._small import EACH, MEAN, SUM, small_losses, weighted_losses
 from multiloss_torch._watching import is_followed_back, is_plain, wants_gradient
 
 SMALL = 1 << 12
 """Up to how many logits the formula is as fast."""
+
+WIDE = 1 << 14
+"""Up to how many logits torch's own operations are faster in float64."""
 
 PLAIN = 1 << 17
 """Up to how many logits torch's own loss is faster, if there are no options."""
@@ -71,6 +74,12 @@ def softmax_crossentropy(
         return None
     if wants_gradient(target) or wants_gradient(class_weight):
         return None
+    if 0 < size <= WIDE and logits.is_cpu and logits.dtype is not torch.float64 and not nothing:
+        each = row_weight if weight is None else weight.detach().reshape(-1)
+        labels = target.reshape(-1).long() if target.ndim < logits.ndim else target.reshape(-1, classes)
+        found = weighted_losses(labels, logits.reshape(-1, classes), each, total, class_weight, numbers)
+        if found is not None:
+            return found if total else found.reshape(logits.shape[:-1])
     kernel = kernel_for(logits)
     if kernel is None or (size <= (SMALL if classes >= NARROW else NARROW_SMALL) and not nothing):
         return None
@@ -115,12 +124,7 @@ def checked_crossentropy(
         return None
     try:
         return small_losses(formula, target, logits, _REDUCTIONS[reduction])
-    except (
-        IndexError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ):  # other labels than that, which the general way looks into
+    except (IndexError, RuntimeError, TypeError, ValueError):  # for other labels, which the general way looks into
         return None
 
 

@@ -8,9 +8,11 @@ most of them; what others lack is taken from the other classes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import torch
+from multiloss.interface import Options
 from torch import Tensor
 
 CONFIDENT = 0.5
@@ -49,6 +51,49 @@ def small_losses(formula: Callable[..., Tensor], target: Tensor, logits: Tensor,
     run: Any = _Mended.apply
     mended: Tensor = run(logits, target, each, formula, reduction)
     return mended
+
+
+def weighted_losses(
+    target: Tensor,
+    logits: Tensor,
+    row_weight: Tensor | float | None,
+    total: bool,
+    class_weight: Tensor | None,
+    options: Options,
+) -> Tensor | None:
+    """Return the losses of rows of logits (N, V), with all that may enter them, computed in float64, or their sum.
+
+    None where even that lacks digits of float32, and where something is not finite: a row of weight 0 may not count.
+    """
+    z, smoothing, classes = logits.double(), options.label_smoothing, logits.shape[1]
+    if options.softcap is not None:
+        z = torch.tanh(z / options.softcap) * options.softcap
+    log_p = torch.log_softmax(z, 1)
+    class_weight = None if class_weight is None else class_weight.double()
+    if target.ndim == 1:
+        least: Tensor = _nll_loss(log_p, target, None, EACH, _NO_LABEL)
+        losses = least
+        if class_weight is not None:
+            losses = _nll_loss(log_p, target, class_weight, EACH, _NO_LABEL)
+        if smoothing:
+            others = log_p if class_weight is None else log_p * class_weight
+            losses = losses * (1.0 - smoothing) - others.mean(1) * smoothing
+    else:
+        share = target.double()
+        if smoothing:
+            share = share * (1.0 - smoothing) + smoothing / classes
+        share = share if class_weight is None else share * class_weight
+        losses = -(share * log_p).sum(1)
+        least = losses - CERTAIN * (share.sum(1) - 1.0)
+    if options.z_loss:
+        losses = losses + options.z_loss * torch.logsumexp(z, 1).square()
+    losses = losses if row_weight is None else losses * row_weight
+    if isinstance(row_weight, Tensor) and not total:  # what comes back to a row of weight 0 may not be finite
+        losses = torch.where(row_weight != 0, losses, 0.0)
+    result = losses.sum() if total else losses
+    if not (least.detach().min().item() >= CERTAIN and isfinite(result.detach().sum().item())):
+        return None
+    return result.float()
 
 
 def _of_torch(target: Tensor, logits: Tensor, reduction: int, least: float) -> Tensor | None:

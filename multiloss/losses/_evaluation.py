@@ -12,6 +12,7 @@ from multiloss._boundary import (
     align,
     align_labels,
     align_weights,
+    are_in_range,
     as_floats,
     as_labels,
     check_labels,
@@ -230,17 +231,20 @@ def check_classes(
     Raises:
         LabelError: for the first one out of range that counts.
     """
-    given = [each for each in (y_true, sample_weight, mask) if each is not None]
-    if not all(backend.has_values(each) for each in given):
+    if not backend.has_values(y_true):
         return False
     axis = parameters.get("axis", -1)
     shape = tuple(shape)
     at = normalize_axis(axis, len(shape))
     labels = align_labels(backend.to_numpy(y_true), shape, axis)
+    if are_in_range(labels, shape[at]):  # whatever counts of them
+        return True
     samples = shape[:at] + shape[at + 1 :]
     selected = None
     for what, each in (("sample_weight", sample_weight), ("mask", mask)):
         if each is not None:
+            if not backend.has_values(each):
+                return False
             counts = K.broadcast_to(align_weights(backend.to_numpy(each), samples, what) != 0, samples)
             selected = counts if selected is None else selected & counts
     check_labels(labels, shape[at], ignore_class=parameters.get("ignore_class"), selected=selected)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from multiloss._boundary import all_in_range
+from multiloss._boundary import are_in_range
 from multiloss._registry import active
 from multiloss._typing import Tensor
 from multiloss.interface import Backend, HostCopies
@@ -96,7 +96,7 @@ def side_by_side(y_true: Tensor, y_pred: Tensor, rank: int) -> bool:
 
 def are_classes(y_true: Any, y_pred: Any) -> bool:
     """Whether labels are indices of the classes on the last axis."""
-    return y_true.dtype.kind in "iu" and bool(y_true.size) and all_in_range(y_true, y_pred.shape[-1])
+    return y_true.dtype.kind in "iu" and bool(y_true.size) and are_in_range(y_true, y_pred.shape[-1])
 
 
 def are_not_negative(y_true: Any, y_pred: Any) -> bool:

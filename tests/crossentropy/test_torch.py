@@ -22,7 +22,7 @@ def sweep_all(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
     """Let small logits go the way of large ones."""
     from multiloss_torch import _crossentropy, _rows
 
-    for name in ("SMALL", "PLAIN", "NARROW_SMALL"):
+    for name in ("SMALL", "PLAIN", "NARROW_SMALL", "WIDE"):
         monkeypatch.setattr(_crossentropy, name, -1)
     monkeypatch.setattr(_rows, "TILE", tile)
     monkeypatch.setattr(_rows, "TOGETHER", 4)  # so that rows of several tiles wait for each other, and not all do
@@ -81,7 +81,7 @@ def expected(target: Any, logits: Any, row_weight: Any, **options: Any) -> tuple
     return values.reshape(logits.shape[:-1]), gradient.reshape(logits.shape)
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "+".join(options) or "plain")
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
 @pytest.mark.parametrize("classes", [1, 2, 127, 300])
