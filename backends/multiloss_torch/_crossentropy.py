@@ -75,11 +75,15 @@ def softmax_crossentropy(
     if wants_gradient(target) or wants_gradient(class_weight):
         return None
     if 0 < size <= WIDE and logits.is_cpu and logits.dtype is not torch.float64 and not nothing:
-        each = row_weight if weight is None else weight.detach().reshape(-1)
-        labels = target.reshape(-1).long() if target.ndim < logits.ndim else target.reshape(-1, classes)
-        found = weighted_losses(labels, logits.reshape(-1, classes), each, total, class_weight, numbers)
+        lead = logits.shape[:-1]
+        labels, rows, each = target, logits, row_weight if weight is None else weight.detach()
+        if len(lead) != 1:  # even a reshape that changes nothing takes 2 microseconds
+            rows = logits.reshape(-1, classes)
+            labels = target.reshape(-1) if target.ndim < logits.ndim else target.reshape(-1, classes)
+            each = each.reshape(-1) if isinstance(each, Tensor) else each
+        found = weighted_losses(labels, rows, each, total, class_weight, numbers)
         if found is not None:
-            return found if total else found.reshape(logits.shape[:-1])
+            return found if total or len(lead) == 1 else found.reshape(lead)
     kernel = kernel_for(logits)
     if kernel is None or (size <= (SMALL if classes >= NARROW else NARROW_SMALL) and not nothing):
         return None

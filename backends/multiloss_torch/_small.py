@@ -71,13 +71,14 @@ def weighted_losses(
     log_p = torch.log_softmax(z, 1)
     class_weight = None if class_weight is None else class_weight.double()
     if target.ndim == 1:
+        target = target if target.dtype is torch.int64 else target.long()
         least: Tensor = _nll_loss(log_p, target, None, EACH, _NO_LABEL)
         losses = least
         if class_weight is not None:
             losses = _nll_loss(log_p, target, class_weight, EACH, _NO_LABEL)
         if smoothing:
             others = log_p if class_weight is None else log_p * class_weight
-            losses = losses * (1.0 - smoothing) - others.mean(1) * smoothing
+            losses = losses * (1.0 - smoothing) - others.sum(1) * (smoothing / classes)
     else:
         share = target.double()
         if smoothing:
