@@ -22,11 +22,8 @@ from multiloss_torch._watching import is_followed_back, is_plain, wants_gradient
 SMALL = 1 << 12
 """Up to how many logits the formula is as fast."""
 
-WIDE = 1 << 14
-"""Up to how many logits torch's own operations are faster in float64."""
-
 PLAIN = 1 << 17
-"""Up to how many logits torch's own loss is faster, if there are no options."""
+"""Up to how many logits torch's own operations are faster, in float64 too."""
 
 NARROW = 32
 """Below so many classes torch's softmax of rows is slow."""
@@ -74,7 +71,7 @@ def softmax_crossentropy(
         return None
     if wants_gradient(target) or wants_gradient(class_weight):
         return None
-    if 0 < size <= WIDE and logits.is_cpu and logits.dtype is not torch.float64 and not nothing:
+    if 0 < size <= PLAIN and logits.is_cpu and logits.dtype is not torch.float64 and not nothing:
         lead = logits.shape[:-1]
         labels, rows, each = target, logits, row_weight if weight is None else weight.detach()
         if len(lead) != 1:  # even a reshape that changes nothing takes 2 microseconds
