@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from multiloss._config import floatx
-from multiloss._errors import DTypeError, LabelError, ShapeError
+from multiloss._errors import ArgumentError, DTypeError, LabelError, ShapeError
 from multiloss._registry import _owners, active, backend_of, owner_of
 from multiloss._typing import DType, Shape, Tensor, TensorLike
 from multiloss.dispatch import K
@@ -48,6 +48,12 @@ def arrive(*args: TensorLike) -> tuple[Backend, list[Tensor]]:
     return backend, [
         x if x is None or isinstance(x, backend.tensor_types) else _convert(backend, x, like, device) for x in args
     ]
+
+
+def require_given(x: TensorLike, name: str) -> None:
+    """Raise ArgumentError for None where a tensor is needed: a model or a data loader that returned nothing."""
+    if x is None:
+        raise ArgumentError(f"{name} is None. Expected a tensor, an array, a number or nested lists of numbers.")
 
 
 def _ready(args: tuple[TensorLike, ...]) -> Backend | None:

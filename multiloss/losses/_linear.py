@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from multiloss._boundary import align_labels, as_floats, as_labels, describe, require_real
+from multiloss._boundary import align_labels, as_floats, as_labels, describe, require_given, require_real
 from multiloss._errors import ArgumentError, NamedInputError, ShapeError
 from multiloss._typing import DType, PerClass, Tensor, TensorLike
 from multiloss.dispatch import K
@@ -36,6 +36,7 @@ class _LinearSpec(LossSpec):
         mask: Tensor,
         parameters: Mapping[str, Any],
     ) -> bool:
+        require_given(y_true, "y_true")
         weight = parameters.get("weight")
         if weight is None:
             raise NamedInputError(f"{self.name} needs weight= in every call, and it is missing. Pass it by keyword.")

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from multiloss._boundary import align_weights, as_floats, as_labels, require_real
+from multiloss._boundary import align_weights, as_floats, as_labels, require_given, require_real
 from multiloss._errors import MultilossError, ShapeError
 from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor
@@ -71,6 +71,7 @@ class RowSpec(LossSpec):
         mask: Tensor,
         parameters: Mapping[str, Any],
     ) -> bool:
+        require_given(y_true, "y_true")
         operands = {name: parameters[name] for name in self.operands if name in parameters}
         integers = [operands[name] for name in self.rows.integers if name in operands]
         for each in (y_true, *integers):

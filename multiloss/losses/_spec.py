@@ -16,6 +16,7 @@ from multiloss._boundary import (
     arrive,
     as_floats,
     checked_crossentropy,
+    require_given,
     require_real,
     settled,
     settled_classes,
@@ -256,7 +257,12 @@ class LossSpec:
     def settle_integers(
         self, backend: Backend, y_pred: Tensor, dtype: DType | None, parameters: Mapping[str, Any]
     ) -> Tensor:
-        """Return integer predictions as floats, before a compiled function would keep today's `floatx` for good."""
+        """Return integer predictions as floats, before a compiled function would keep today's `floatx` for good.
+
+        Raises:
+            ArgumentError: if there are none.
+        """
+        require_given(y_pred, "y_pred")
         if backend.is_floating(y_pred) or self.predicts_labels(parameters):
             return y_pred
         return as_floats(y_pred, dtype)
@@ -273,8 +279,10 @@ class LossSpec:
         """Check class indices if their values are at hand, and tell whether they were.
 
         Raises:
+            ArgumentError: if there are no targets.
             LabelError: for the first one out of range that counts.
         """
+        require_given(y_true, "y_true")
         if not self.has_classes(parameters):
             return True
         require_real(y_true)

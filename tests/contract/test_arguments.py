@@ -138,6 +138,18 @@ def test_an_unknown_argument_is_a_type_error(name):
 
 
 @pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("missing", ["y_true", "y_pred"])
+def test_nothing_in_place_of_a_tensor_is_refused(name, missing, tensor):
+    y_true, y_pred = (tensor(each) for each in data(name))
+    given = (None, y_pred) if missing == "y_true" else (y_true, None)
+    beside = dict.fromkeys(spec(name).required, y_pred)
+    with pytest.raises(_errors.ArgumentError, match=f"^{missing} is None. Expected a tensor"):
+        function(spec(name).name)(*given, **beside)
+    with pytest.raises(_errors.ArgumentError, match=f"^{missing} is None. Expected a tensor"):
+        loss_class(spec(name).name)()(*given, **beside)
+
+
+@pytest.mark.parametrize("name", CLASSES)
 def test_an_unknown_reduction_is_refused_with_near_matches(name):
     with pytest.raises(_errors.UnknownNameError, match="sum_over_batch_size"):
         loss_class(spec(name).name)(reduction="sum_over_batch")
