@@ -121,13 +121,24 @@ def _forward(plan: Plan, operands: Any) -> tuple[Tensor, Any]:
     else:
         values = in_columns(plan, given) if plan.columns else in_rows(plan, given)
         slopes = None
-    flags = Operands(*(() if each else None for each in wanted))  # None and () are of no leaves: known without values
-    return _given(plan, values), (given, slopes, flags)
+    marks = Operands(*map(_mark, wanted))
+    if slopes is not None:
+        slopes = tuple(_mark(False) if each is None else each for each in slopes)
+    return _given(plan, values), (given, slopes, marks)
+
+
+def _mark(wanted: bool) -> Tensor:
+    """Return an array that holds nothing, and tells by its rank whether a gradient is wanted.
+
+    Nothing that is saved may be there or not, depending on that: `jax.checkpoint` follows a function twice, with other
+    gradients wanted, and JAX takes what was saved apart as it was the other time.
+    """
+    return jnp.zeros((0, 0) if wanted else (0,))
 
 
 def _backward(plan: Plan, saved: Any, upstream: Any) -> tuple[Operands]:
-    given, slopes, flags = saved
-    wanted = Operands(*(each is not None for each in flags))
+    given, slopes, marks = saved
+    wanted = Operands(*(each.ndim == 2 for each in marks))
     if not isinstance(upstream, jax.Array):  # a zero that is known to be one
         upstream = jnp.zeros(upstream.aval.shape, upstream.aval.dtype)
     each = jnp.broadcast_to(upstream, given.hidden.shape[:1])
@@ -135,7 +146,7 @@ def _backward(plan: Plan, saved: Any, upstream: Any) -> tuple[Operands]:
         with_slopes = in_columns_with_slopes if plan.columns else in_rows_with_slopes
         _, slopes = with_slopes(plan, given, each, wanted)
     else:
-        slopes = tuple(None if slope is None else slope * upstream for slope in slopes)
+        slopes = tuple(slope * upstream if each else None for slope, each in zip(slopes, wanted[:3], strict=True))
     found = dict(zip(("hidden", "weight", "bias"), slopes, strict=True))
     if wanted.target or wanted.class_weight:
         found["target"], found["class_weight"] = _of_constants(plan, given, each)

@@ -258,6 +258,23 @@ def test_a_class_in_two_strips_of_columns_counts_once(backend, smoothing, monkey
 
 
 @pytest.mark.parametrize("total", [True, False])
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2)], ids=str)
+def test_what_is_computed_again_from_a_checkpoint_has_the_same_gradients(backend, wanted, total):
+    import jax
+    import jax.numpy as jnp
+
+    label, hidden, weight, bias = states(10, 3, 7)
+    upstream = 1.0 if total else jnp.asarray(RNG.normal(size=10), jnp.float32)
+
+    def loss(*operands: Any) -> Any:
+        return jnp.sum(K.linear_crossentropy(label, *operands, total=total) * upstream)
+
+    expected = jax.grad(loss, wanted)(hidden, weight, bias)
+    for one, other in zip(jax.grad(jax.checkpoint(loss), wanted)(hidden, weight, bias), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("total", [True, False])
 @pytest.mark.parametrize("budget", ["rows", "columns"])
 def test_gradients_of_gradients_and_vmap_go_through_chunks(backend, float64, total, budget):
     import jax
