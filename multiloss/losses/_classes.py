@@ -155,7 +155,10 @@ def by_class(
         kept = None if ignored is None else ~(_column(y_true, ignored, axis) > 0.5)
         if weights is not None:
             vector = as_vector(weights, classes, "class_weight", y_pred)
-            weight = K.sum(y_true * along(vector, axis, y_true.ndim), axis)
+            if hasattr(weights, "dtype") or axis not in (-1, y_true.ndim - 1):  # which may want a gradient
+                weight = K.sum(y_true * along(vector, axis, y_true.ndim), axis)
+            else:
+                weight = K.run_rows(_of_shares, y_true, y_true, vector=vector)
     else:
         counted = None if ignored is None else y_true != ignored
         kept = None if counted is None else K.any(counted, axis)
@@ -164,6 +167,11 @@ def by_class(
     if weight is not None and target != "probability" and not parameters.get("label_smoothing"):
         present = weight != 0  # smoothing gives such a sample a share of the other classes, as in torch
     return ByClass(kept, weight, present)
+
+
+def _of_shares(y_true: Tensor, _: Tensor, vector: Tensor) -> Tensor:
+    """Return the weights of samples that are shares of classes, which a backend may evaluate some rows at a time."""
+    return K.sum(y_true * along(vector, -1, y_true.ndim), -1)
 
 
 def _column(y_true: Tensor, index: int, axis: int) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from multiloss import losses
 from multiloss._errors import NotSupportedError
 from multiloss.dispatch import K
 from multiloss.interface import Backend
@@ -238,6 +239,20 @@ def test_values_of_many_logits_need_little_memory(backend):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16 << 20 < logits.nbytes
+
+
+def test_values_of_soft_labels_with_class_weights_need_little_memory(backend):
+    _, logits = rows(2048, 8000)
+    target = np.full_like(logits, 1 / 8000)
+    loss = losses.CategoricalCrossentropy(
+        from_logits=True, class_weight=RNG.random(8000).tolist(), reduction="mean_with_sample_weight"
+    )
+    loss(target, logits)
+    tracemalloc.start()
+    loss(target, logits)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 32 << 20 < logits.nbytes
 
 
 # ── Hidden states ───────────────────────────────────────────────────────────────────────────────────────────────
