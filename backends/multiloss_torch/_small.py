@@ -21,6 +21,9 @@ CONFIDENT = 0.5
 CERTAIN = 1e-9
 """From here on, torch's losses in float64 have all digits of float32."""
 
+LARGE = 1e8
+"""From here on, the gradient of torch's logsumexp in float64 lacks digits of float32."""
+
 EACH, MEAN, SUM = range(3)
 """Reductions, as torch numbers them."""
 
@@ -87,7 +90,10 @@ def weighted_losses(
         losses = -(share * log_p).sum(1)
         least = losses - CERTAIN * (share.sum(1) - 1.0)
     if options.z_loss:
-        losses = losses + options.z_loss * torch.logsumexp(z, 1).square()
+        lse = torch.logsumexp(z, 1)
+        if not lse.detach().abs().max().item() < LARGE:
+            return None
+        losses = losses + options.z_loss * lse.square()
     losses = losses if row_weight is None else losses * row_weight
     if isinstance(row_weight, Tensor) and not total:  # what comes back to a row of weight 0 may not be finite
         losses = torch.where(row_weight != 0, losses, 0.0)

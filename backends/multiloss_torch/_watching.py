@@ -15,16 +15,22 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 _PROXY = torch._C._TorchDispatchModeKey.PROXY
+_FAKE = torch._C._TorchDispatchModeKey.FAKE
 _PLAIN_OR_NONE = frozenset((*_PLAIN, type(None)))
 
 
 def is_written_down() -> bool:
-    """Whether somebody writes operations down to repeat them with other values, which may not decide what is done."""
+    """Whether somebody writes operations down to repeat them with other values, which may not decide what is done.
+
+    Or with none: where shapes alone are followed, results have no values, whatever the operands have.
+    """
     # Inside torch.func's grad and vmap every tensor turns into a wrapper without values, also one from outside as soon as it
     # is detached.
     if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
         return True
-    return torch._C._get_tracing_state() is not None or torch._C._get_dispatch_mode(_PROXY) is not None
+    if torch._C._get_tracing_state() is not None or torch._C._get_dispatch_mode(_PROXY) is not None:
+        return True
+    return torch._C._get_dispatch_mode(_FAKE) is not None
 
 
 def is_plain(*tensors: Tensor | None) -> bool:

@@ -277,7 +277,7 @@ class LossFunctionWrapper(Loss):
             object.__setattr__(self, "_ready", (operands, static, spec.direct(operands, static), checkable))
 
     def __setattr__(self, key: str, value: Any) -> None:
-        object.__setattr__(self, key, value)
+        object.__setattr__(self, key, standardize_reduction(value) if key == "reduction" else value)
         if key in self.__dict__.get("parameters", ()):
             self._bind(tuple(self.parameters))
 

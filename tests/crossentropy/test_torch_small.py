@@ -7,8 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from multiloss._errors import LabelError, ShapeError
-from multiloss.losses import SparseCategoricalCrossentropy, sparse_categorical_crossentropy
+from mpmath import mp, mpf
+from multiloss._errors import LabelError, ShapeError, UnknownNameError
+from multiloss.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    SparseCategoricalCrossentropy,
+    binary_crossentropy,
+    sparse_categorical_crossentropy,
+)
 from tests.crossentropy.reference import reference
 
 pytestmark = pytest.mark.backends("torch")
@@ -165,3 +172,60 @@ def test_saved_tensors_go_through_the_hooks_of_others() -> None:
     torch.utils.checkpoint.checkpoint(lambda x: loss(labels, x), leaf, use_reentrant=False).backward()
     _, slopes = reference(labels.numpy(), logits.double().numpy())
     np.testing.assert_allclose(leaf.grad.numpy(), slopes / 9, rtol=2e-6)
+
+
+def test_a_penalty_on_large_logits_has_the_gradient_of_the_formula() -> None:
+    loss = SparseCategoricalCrossentropy(from_logits=True, reduction="sum", z_loss=1e-4)
+    labels, leaf = torch.tensor([0]), torch.tensor([[1e30, 1e30, 3.0]], requires_grad=True)
+    loss(labels, leaf).backward()
+    np.testing.assert_allclose(leaf.grad.numpy(), [[1e26, 1e26, 0.0]], rtol=1e-6)
+
+
+def test_a_reduction_may_be_changed_by_any_of_its_names(short_way: list[bool]) -> None:
+    labels, logits = example(None)
+    loss = SparseCategoricalCrossentropy(from_logits=True)
+    whole = loss(labels, logits)
+    loss.reduction = "SUM"  # type: ignore[assignment]
+    torch.testing.assert_close(loss(labels, logits), whole * 9)
+    loss.reduction = None  # type: ignore[assignment]
+    assert loss(labels, logits).shape == (9,)
+    with pytest.raises(UnknownNameError, match="median"):
+        loss.reduction = "median"
+    assert short_way == [True, True, True]
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}])
+def test_what_follows_shapes_alone_is_asked_for_no_value(options: dict[str, Any]) -> None:
+    from torch._subclasses import FakeTensorMode
+
+    labels, logits = example(None)
+    soft = torch.softmax(logits, 1)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        found = [
+            SparseCategoricalCrossentropy(from_logits=True, **options)(labels, logits),
+            CategoricalCrossentropy(from_logits=True, **options)(soft, logits),
+            BinaryCrossentropy(from_logits=True, **options)(soft, logits),
+        ]
+    assert [(type(each).__name__, tuple(each.shape)) for each in found] == [("FakeTensor", ())] * 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("label", [0.0, 0.3, 1.0])
+def test_yes_or_no_keeps_the_digits_of_all_derivatives(label: float, dtype: torch.dtype) -> None:
+    points = [-80.0, -45.0, -30.0, -12.0, -1.0, 0.0, 1.0, 12.0, 30.0, 45.0, 80.0]
+    leaf = torch.tensor(points, dtype=dtype, requires_grad=True)
+    labels = torch.full_like(leaf, label)
+    value = binary_crossentropy(labels[:, None], leaf[:, None], from_logits=True)
+    (plain,) = torch.autograd.grad(value.sum(), leaf, retain_graph=True)
+    (slope,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), leaf)
+
+    exact, y = [], mpf(labels[0].item())
+    with mp.workdps(50):
+        for x in map(mpf, points):
+            yes, no = 1 / (1 + mp.exp(-x)), 1 / (1 + mp.exp(x))
+            exact.append([-(1 - y) * mp.log(no) - y * mp.log(yes), (1 - y) * yes - y * no, yes * no])
+    expected = np.array(exact, dtype="float64").T
+    rtol = 16 * torch.finfo(dtype).eps
+    for found, wanted in zip((value, plain, slope, bend), expected[[0, 1, 1, 2]], strict=True):
+        np.testing.assert_allclose(found.detach().double().numpy(), wanted, rtol=rtol)
