@@ -177,8 +177,8 @@ class TorchBackend(Backend):
         return _compiled.all_of(x, axis, keepdims)
 
     def argmax(self, x: Tensor, /, axis: int = -1) -> Tensor:
-        few = x.is_cpu and x.numel() <= _FEW and x.ndim and x.dtype in self.full_precision
-        if few and type(x) is torch.Tensor and self.has_values(x):  # NumPy takes half of the time
+        readable = type(x) is torch.Tensor and self.has_values(x)
+        if readable and x.numel() <= _FEW and x.ndim and x.dtype in self.full_precision:  # NumPy takes half of the time
             return torch.from_numpy(np.asarray(x.numpy(force=True).argmax(axis)))
         return torch.argmax(x, axis)
 
@@ -388,7 +388,7 @@ class TorchBackend(Backend):
 
     def run_rows(self, fn: Callable[..., Tensor], /, *tensors: Tensor, **static: Any) -> Tensor:
         # Formulas of single rows multiply no matrices, so autocast does not change what they compute.
-        if tensors[1].numel() < _blocks.LARGE:  # most calls
+        if torch.compiler.is_compiling() or tensors[1].numel() < _blocks.LARGE:  # most calls
             return fn(*tensors, **static)
         if (
             not self.takes_rows(tensors[1])
@@ -410,7 +410,8 @@ class TorchBackend(Backend):
         return _copies.copies(likes, length)
 
     def takes_rows(self, y_pred: Tensor, /) -> bool:
-        return y_pred.numel() >= _blocks.LARGE and y_pred.is_cpu and not torch.compiler.is_compiling()
+        # A compiler first: whoever compares a size there compiles for the sizes on this side alone.
+        return not torch.compiler.is_compiling() and y_pred.numel() >= _blocks.LARGE and y_pred.is_cpu
 
 
 def _fit(shape: Shape, indices: Shape, axis: int) -> bool:

@@ -62,7 +62,7 @@ def softmax_crossentropy(
     weight = None
     if isinstance(row_weight, Tensor):
         weight = row_weight
-    elif not options and row_weight != 0 and _is_native(target, logits) and is_plain(logits, target):
+    elif not options and row_weight != 0 and is_plain(logits, target) and _is_native(target, logits):
         return _few_losses(formula, target, logits, row_weight, total)
     nothing = weight is None and row_weight == 0  # which no formula selects
     class_weight, numbers = split_options(options)
@@ -119,9 +119,10 @@ def checked_crossentropy(
     formula: Callable[..., Tensor], target: Tensor, logits: Tensor, reduction: str
 ) -> Tensor | None:
     """Return the losses of a few rows, or their mean or sum, or None for anything else than class indices in range."""
-    if logits.ndim != 2 or not 0 < logits.numel() <= PLAIN or logits.dtype not in _FULL_PRECISION or not logits.is_cpu:
+    # Who traces comes first, as in what follows: to compare a size there is to compile for the sizes on this side alone.
+    if not is_plain(target, logits) or logits.ndim != 2 or torch._C._is_any_autocast_enabled():
         return None
-    if not is_plain(target, logits) or torch._C._is_any_autocast_enabled():
+    if not 0 < logits.numel() <= PLAIN or logits.dtype not in _FULL_PRECISION or not logits.is_cpu:
         return None
     try:
         return small_losses(formula, target, logits, _REDUCTIONS[reduction])

@@ -91,3 +91,26 @@ def test_padding_and_a_mask_keep_jax_from_compiling(compilations, tensor, host):
         with multiloss.use_backend("numpy"):
             np.testing.assert_allclose(host(value), loss(y_true, y_pred), rtol=1e-5)
     assert len(set(counts)) == 1
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}])
+@pytest.mark.parametrize("name", ["SparseCategoricalCrossentropy", "CategoricalCrossentropy", "BinaryCrossentropy"])
+def test_torch_exports_cross_entropies_of_logits_for_small_and_large_batches(name, options):
+    import torch
+
+    class Model(torch.nn.Module):
+        loss = getattr(losses, name)(from_logits=True, **options)
+
+        def forward(self, y_true, y_pred):
+            return self.loss(y_true, y_pred)
+
+    def batch(size):
+        y_pred = torch.linspace(-3.0, 3.0, size * 5).reshape(size, 5)
+        labels = torch.arange(size) % 5
+        return labels if name[0] == "S" else torch.nn.functional.one_hot(labels, 5).float(), y_pred
+
+    sizes = {0: torch.export.Dim("size", min=2, max=1 << 20)}
+    program = torch.export.export(Model(), batch(6), dynamic_shapes=(sizes, sizes)).module()
+    for size in (2, 30_000, 300_000):
+        torch.testing.assert_close(program(*batch(size)), Model()(*batch(size)))
