@@ -27,8 +27,11 @@ def losses(formula: Callable[..., Tensor], target: Tensor, logits: Tensor) -> Te
     """
     if target.shape != logits.shape or not is_plain(target, logits) or wants_gradient(target):
         return None
-    run: Any = _Values.apply
-    values = run(logits, target, formula) if wants_gradient(logits) else _values(target, logits)
+    if logits.requires_grad and torch.is_grad_enabled():
+        run: Any = _Values.apply
+        values = run(logits, target, formula)
+    else:
+        values = _values(target, logits)
     return values if isfinite(values.detach().sum().item()) else None
 
 
@@ -49,7 +52,7 @@ class _Values(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         logits, target = ctx.saved_tensors
         if not torch.is_grad_enabled():
-            return upstream * torch.lerp(torch.sigmoid(logits), -torch.sigmoid(-logits), target), None, None
+            return upstream * torch.lerp(logits.sigmoid(), logits.neg().sigmoid_().neg_(), target), None, None
         logits = logits.view_as(logits)
         values = ctx.formula(target, logits, from_logits=True)
         return torch.autograd.grad(values, logits, upstream, create_graph=True)[0], None, None
