@@ -72,15 +72,10 @@ def softmax_crossentropy(
     if wants_gradient(target) or wants_gradient(class_weight):
         return None
     if 0 < size <= PLAIN and logits.is_cpu and logits.dtype is not torch.float64 and not nothing:
-        lead = logits.shape[:-1]
-        labels, rows, each = target, logits, row_weight if weight is None else weight.detach()
-        if len(lead) != 1:  # even a reshape that changes nothing takes 2 microseconds
-            rows = logits.reshape(-1, classes)
-            labels = target.reshape(-1) if target.ndim < logits.ndim else target.reshape(-1, classes)
-            each = each.reshape(-1) if isinstance(each, Tensor) else each
+        labels, rows, each = _as_few_rows(target, logits, row_weight if weight is None else weight.detach())
         found = weighted_losses(labels, rows, each, total, class_weight, numbers)
         if found is not None:
-            return found if total or len(lead) == 1 else found.reshape(lead)
+            return found if total or logits.ndim == 2 else found.reshape(logits.shape[:-1])
     kernel = kernel_for(logits)
     if kernel is None or (size <= (SMALL if classes >= NARROW else NARROW_SMALL) and not nothing):
         return None
@@ -106,13 +101,22 @@ def softmax_crossentropy(
 def _few_losses(
     formula: Callable[..., Tensor], target: Tensor, logits: Tensor, row_weight: float | None, total: bool
 ) -> Tensor:
-    lead = target.shape
-    if len(lead) != 1:
-        logits, target = logits.reshape(-1, logits.shape[-1]), target.reshape(-1)
-    target = target if target.dtype is torch.int64 else target.long()
-    losses = small_losses(formula, target, logits, SUM if total else EACH)
+    labels, rows, _ = _as_few_rows(target, logits, None)
+    losses = small_losses(formula, labels, rows, SUM if total else EACH)
     losses = losses if row_weight is None else losses * row_weight
-    return losses if total or len(lead) == 1 else losses.reshape(lead)
+    return losses if total or logits.ndim == 2 else losses.reshape(target.shape)
+
+
+def _as_few_rows(
+    target: Tensor, logits: Tensor, weight: Tensor | float | None
+) -> tuple[Tensor, Tensor, Tensor | float | None]:
+    """Return labels, logits and weights with their leading axes made one, and class indices as torch's loss takes them."""
+    sparse = target.ndim < logits.ndim
+    if logits.ndim != 2:  # even a reshape that changes nothing takes 2 microseconds
+        target = target.reshape(-1) if sparse else target.reshape(-1, logits.shape[-1])
+        logits = logits.reshape(-1, logits.shape[-1])
+        weight = weight.reshape(-1) if isinstance(weight, Tensor) else weight
+    return target.long() if sparse and target.dtype is not torch.int64 else target, logits, weight
 
 
 def checked_crossentropy(
@@ -120,9 +124,9 @@ def checked_crossentropy(
 ) -> Tensor | None:
     """Return the losses of a few rows, or their mean or sum, or None for anything else than class indices in range."""
     # Who traces comes first, as in what follows: to compare a size there is to compile for the sizes on this side alone.
-    if not is_plain(target, logits) or logits.ndim != 2 or torch._C._is_any_autocast_enabled():
+    if not is_plain(target, logits) or torch._C._is_any_autocast_enabled():
         return None
-    if not 0 < logits.numel() <= PLAIN or logits.dtype not in _FULL_PRECISION or not logits.is_cpu:
+    if target is None or logits.ndim != 2 or not _is_native(target, logits):
         return None
     try:
         return small_losses(formula, target, logits, _REDUCTIONS[reduction])

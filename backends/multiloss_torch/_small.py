@@ -24,6 +24,9 @@ CERTAIN = 1e-9
 LARGE = 1e8
 """From here on, the gradient of torch's logsumexp in float64 lacks digits of float32."""
 
+WIDE = 1 << 15
+"""Up to how many logits that costs less than to mend the rows."""
+
 EACH, MEAN, SUM = range(3)
 """Reductions, as torch numbers them."""
 
@@ -43,7 +46,7 @@ def small_losses(formula: Callable[..., Tensor], target: Tensor, logits: Tensor,
         IndexError: for an index out of range.
     """
     losses = _of_torch(target, logits, reduction, CONFIDENT)
-    if losses is None and logits.dtype is torch.float32:
+    if losses is None and logits.dtype is torch.float32 and logits.numel() <= WIDE:
         losses = _of_torch(target, logits.double(), reduction, CERTAIN)
         losses = losses if losses is None else losses.float()
     if losses is not None:
@@ -74,7 +77,6 @@ def weighted_losses(
     log_p = torch.log_softmax(z, 1)
     class_weight = None if class_weight is None else class_weight.double()
     if target.ndim == 1:
-        target = target if target.dtype is torch.int64 else target.long()
         least: Tensor = _nll_loss(log_p, target, None, EACH, _NO_LABEL)
         losses = least
         if class_weight is not None:
