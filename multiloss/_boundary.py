@@ -331,4 +331,5 @@ def are_in_range(labels: Any, classes: int) -> bool:
 
 def describe(x: Tensor) -> str:
     """Return shape and dtype of a tensor in words, for messages."""
-    return f"{type(x).__name__} of shape {tuple(x.shape)} and dtype {owner_of(x).dtype(x)}"
+    owner = owner_of(x)
+    return f"{owner.name} tensor of shape {tuple(x.shape)} and dtype {owner.dtype(x)}"
