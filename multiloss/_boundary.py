@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from multiloss._config import floatx
@@ -132,10 +133,19 @@ def settled_classes(y_true: TensorLike, y_pred: TensorLike) -> Backend | None:
     return owner if labels.size and labels.dtype.kind in "iu" and are_in_range(labels, shape[-1]) else None
 
 
-def checked_crossentropy(y_true: TensorLike, y_pred: TensorLike, reduction: str) -> Tensor | None:
+def checked_crossentropy(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    reduction: str,
+    sample_weight: TensorLike,
+    mask: TensorLike,
+    options: Mapping[str, Any],
+) -> Tensor | None:
     """Return what the backend's `checked_crossentropy` does for its tensors, and None for others."""
     owner = _owners.get(type(y_pred))
-    return None if owner is None else owner.checked_crossentropy(y_true, y_pred, reduction)
+    if owner is None:
+        return None
+    return owner.checked_crossentropy(y_true, y_pred, reduction, sample_weight, mask, options)
 
 
 # ── Dtypes ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ values of a tensor except behind `has_values`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Unpack
 
@@ -316,8 +316,18 @@ class TorchBackend(Backend):
         found = _crossentropy.softmax_crossentropy(formula, target, logits, row_weight, total, overwrite, options)
         return formula(target, logits, row_weight, total, **options) if found is None else found
 
-    def checked_crossentropy(self, target: Tensor, logits: Tensor, /, reduction: str) -> Tensor | None:
-        return _crossentropy.checked_crossentropy(self._softmax_formula, target, logits, reduction)
+    def checked_crossentropy(
+        self,
+        target: Tensor,
+        logits: Tensor,
+        /,
+        reduction: str,
+        sample_weight: Tensor | None,
+        mask: Tensor | None,
+        options: Mapping[str, Any],
+    ) -> Tensor | None:
+        formula = self._softmax_formula
+        return _crossentropy.checked_crossentropy(formula, target, logits, reduction, sample_weight, mask, options)
 
     def _softmax_formula(self, target: Tensor, logits: Tensor) -> Tensor:
         return super().softmax_crossentropy(target, logits)

@@ -7,7 +7,7 @@ the CPU are swept in tiles, and on CUDA by one kernel. The gradient of a sum of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from multiloss.interface import CrossentropyOptions, Options, split_options
 from torch import Tensor
 
 from multiloss_torch._rows import HALVES, kernel_for, normalized, wide
-from multiloss_torch._small import EACH, MEAN, SUM, small_losses, weighted_losses
+from multiloss_torch._small import EACH, REDUCTIONS, SUM, counted_losses, small_losses, weighted_losses
 from multiloss_torch._watching import is_followed_back, is_plain, wants_gradient
 
 SMALL = 1 << 12
@@ -120,23 +120,51 @@ def _as_few_rows(
 
 
 def checked_crossentropy(
-    formula: Callable[..., Tensor], target: Tensor, logits: Tensor, reduction: str
+    formula: Callable[..., Tensor],
+    target: Tensor,
+    logits: Tensor,
+    reduction: str,
+    sample_weight: Tensor | None,
+    mask: Tensor | None,
+    options: Mapping[str, Any],
 ) -> Tensor | None:
     """Return the losses of a few rows, or their mean or sum, or None for anything else than class indices in range."""
     # Who traces comes first, as in what follows: to compare a size there is to compile for the sizes on this side alone.
-    if not is_plain(target, logits) or torch._C._is_any_autocast_enabled():
+    if not is_plain(target, logits, sample_weight, mask) or torch._C._is_any_autocast_enabled():
         return None
-    if target is None or logits.ndim != 2 or not _is_native(target, logits):
+    if target is None or not _is_native(target, logits):
         return None
     try:
-        return small_losses(formula, target, logits, _REDUCTIONS[reduction])
+        if sample_weight is None and mask is None and not options and logits.ndim == 2 and target.dtype is torch.int64:
+            return small_losses(formula, target, logits, REDUCTIONS[reduction])
+        return _of_those_that_count(formula, target, logits, reduction, sample_weight, mask, **options)
     except (IndexError, RuntimeError, TypeError, ValueError):  # for other labels, which the general way looks into
         return None
 
 
-_REDUCTIONS = {"none": EACH, "sum": SUM} | dict.fromkeys(
-    ("sum_over_batch_size", "mean", "mean_with_sample_weight"), MEAN
-)
+def _of_those_that_count(
+    formula: Callable[..., Tensor],
+    target: Tensor,
+    logits: Tensor,
+    reduction: str,
+    sample_weight: Tensor | None,
+    mask: Tensor | None,
+    **options: Any,
+) -> Tensor | None:
+    shape = target.shape
+    if shape != logits.shape[:-1] or target.dtype not in _INTEGERS:
+        return None
+    for each in (sample_weight, mask):
+        if each is not None and (each.shape != shape or each.is_complex() or not each.is_cpu or wants_gradient(each)):
+            return None
+    if len(shape) != 1:
+        sample_weight, mask = (x if x is None else x.reshape(-1) for x in (sample_weight, mask))
+    labels, rows, _ = _as_few_rows(target, logits, None)
+    losses = counted_losses(formula, labels, rows, reduction, sample_weight, mask, **options)
+    return losses.reshape(shape) if losses is not None and reduction == "none" and len(shape) != 1 else losses
+
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def _is_native(target: Tensor, logits: Tensor) -> bool:

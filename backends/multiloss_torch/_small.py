@@ -30,6 +30,10 @@ WIDE = 1 << 15
 EACH, MEAN, SUM = range(3)
 """Reductions, as torch numbers them."""
 
+REDUCTIONS = {"none": EACH, "sum": SUM} | dict.fromkeys(
+    ("sum_over_batch_size", "mean", "mean_with_sample_weight"), MEAN
+)
+
 _nll_loss: Any = torch._C._nn.nll_loss_nd
 """`torch.nn.functional.nll_loss`, without asking about subclasses of tensors."""
 
@@ -57,6 +61,67 @@ def small_losses(formula: Callable[..., Tensor], target: Tensor, logits: Tensor,
     run: Any = _Mended.apply
     mended: Tensor = run(logits, target, each, formula, reduction)
     return mended
+
+
+def counted_losses(
+    formula: Callable[..., Tensor],
+    target: Tensor,
+    logits: Tensor,
+    reduction: str,
+    sample_weight: Tensor | None,
+    mask: Tensor | None,
+    ignore_class: int | None = None,
+    class_weight: tuple[float, ...] | None = None,
+) -> Tensor | None:
+    """Return what `small_losses` does, of those rows that count and for what they count, or None if there is none.
+
+    Rows that do not count are left out of all that follows, so that nothing of them comes into it.
+
+    Raises:
+        IndexError: for an index out of range in a row that counts.
+    """
+    total, at, weight = len(target), None, None
+    kept = None if ignore_class is None else target != ignore_class
+    if mask is not None:
+        kept = mask != 0 if kept is None else kept & (mask != 0)
+    if kept is not None:
+        at = kept.nonzero().squeeze(1)
+        target, logits = _rows_at(at, target, logits)
+    count = len(target)
+    if sample_weight is not None:
+        (weight,) = _rows_at(at, sample_weight.to(logits.dtype))
+    if class_weight is not None:
+        if len(class_weight) != logits.shape[1]:
+            return None
+        by_class = torch.tensor(class_weight, dtype=logits.dtype).index_select(0, target)
+        weight = by_class if weight is None else weight * by_class
+    if weight is not None:
+        present = weight.nonzero().squeeze(1)
+        if len(present) < count:
+            target, logits, weight = _rows_at(present, target, logits, weight)
+            at = present if at is None else at[present]
+    if not len(target):
+        return None
+    if weight is None:
+        losses = small_losses(formula, target, logits, REDUCTIONS[reduction])
+    else:
+        losses = small_losses(formula, target, logits, EACH) * weight
+    if reduction == "none":
+        return losses if at is None else losses.new_zeros(total).index_copy(0, at, losses)
+    if weight is None:
+        return losses
+    losses = losses.sum()
+    if reduction == "sum":
+        return losses
+    divisor = weight.sum().item() if reduction == "mean_with_sample_weight" else count
+    return losses / divisor if divisor else None
+
+
+def _rows_at(at: Tensor | None, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return some rows of tensors, or the tensors themselves if these are all."""
+    if at is None or len(at) == len(tensors[0]):
+        return tensors
+    return tuple(each.index_select(0, at) for each in tensors)
 
 
 def weighted_losses(

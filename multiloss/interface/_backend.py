@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Unpack
 
 from multiloss._typing import Axis, Tensor, TensorLike
@@ -322,12 +322,22 @@ class Backend(Derived):
         """Return where tensors like these can be copied to, `length` of each, or None if they are not on the host."""
         return None
 
-    def checked_crossentropy(self, target: Tensor, logits: Tensor, /, reduction: str) -> Tensor | None:
+    def checked_crossentropy(
+        self,
+        target: Tensor,
+        logits: Tensor,
+        /,
+        reduction: str,
+        sample_weight: Tensor,
+        mask: Tensor,
+        options: Mapping[str, Any],
+    ) -> Tensor | None:
         """Return the cross-entropies of a few rows of logits and their classes, reduced as losses are, or None.
 
         The short way for small batches, whose time is that of the calls around the arithmetic; asked in every call of a loss
-        without options, and before anything is known of the arguments. None if there is no such way, and for whatever needs
-        something done to it: other types, dtypes, shapes and backends, labels out of range, tensors that somebody traces.
+        whose only options, if any, are `ignore_class` and the numbers of `class_weight`, and before anything is known of the
+        tensors. None if there is no such way, and for whatever needs something done to it: other types, dtypes, shapes and
+        backends, labels out of range, tensors that somebody traces.
         """
         return None
 

@@ -29,7 +29,7 @@ from multiloss.losses._reduction import (
     select,
     standardize_reduction,
 )
-from multiloss.losses._spec import LOGITS, LossSpec, spec_of
+from multiloss.losses._spec import LossSpec, spec_of
 
 
 class Loss(Arithmetic):
@@ -273,8 +273,8 @@ class LossFunctionWrapper(Loss):
         object.__setattr__(self, "_inputs", of_function(self.fn, given) if spec is None else _operands(spec))
         if spec is not None:
             operands, static = spec.split(spec.bind((), given))
-            checkable = spec.checkable and static == LOGITS
-            object.__setattr__(self, "_ready", (operands, static, spec.direct(operands, static), checkable))
+            ready = (operands, static, spec.direct(operands, static), spec.checked_options(operands, static))
+            object.__setattr__(self, "_ready", ready)
 
     def __setattr__(self, key: str, value: Any) -> None:
         object.__setattr__(self, key, standardize_reduction(value) if key == "reduction" else value)
@@ -284,9 +284,9 @@ class LossFunctionWrapper(Loss):
     parameters: Mapping[str, Any]
     """The parameters passed to `fn`, as they are now."""
     _spec: LossSpec | None
-    _ready: tuple[list[TensorLike], Mapping[str, Any], bool, bool]
-    """The parameters as a call needs them: tensors, others, and whether settled tensors may go straight to the formula, or
-    an even shorter way."""
+    _ready: tuple[list[TensorLike], Mapping[str, Any], bool, Mapping[str, Any] | None]
+    """The parameters as a call needs them: tensors, others, whether settled tensors may go straight to the formula, and the
+    options of an even shorter way, if there may be one."""
 
     def call(self, y_true: Tensor, y_pred: Tensor, *args: Any, **inputs: Any) -> Tensor:
         return self.fn(y_true, y_pred, **self.parameters, **inputs)
@@ -326,12 +326,12 @@ class LossFunctionWrapper(Loss):
             return super()._run(y_true, y_pred, sample_weight, mask, parts=parts, **operands)
         if operands or spec.required:
             self._inputs.check(type(self).__name__, operands)
-        tensors, static, direct, checkable = self._ready
+        tensors, static, direct, options = self._ready
+        if options is not None and self.dtype is None and not parts:
+            value = checked_crossentropy(y_true, y_pred, self.reduction, sample_weight, mask, options)
+            if value is not None:
+                return value
         if direct and sample_weight is None and mask is None and self.dtype is None and not operands:
-            if checkable and not parts:
-                value = checked_crossentropy(y_true, y_pred, self.reduction)
-                if value is not None:
-                    return value
             owner = spec.settle(y_true, y_pred)
             if owner is not None:  # tensors that need nothing done to them: most calls go no further
                 by_rows = spec.by_rows and owner.takes_rows(y_pred)

@@ -209,6 +209,13 @@ class LossSpec:
         """Whether settled tensors may go straight to the formula, given what `split` returned."""
         return self.shortcut and not operands and _AT_THE_BOUNDARY.isdisjoint(static)
 
+    def checked_options(self, operands: Sequence[TensorLike], static: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the options for `checked_crossentropy`, or None if it may not be asked, given what `split` returned."""
+        if not self.checkable or operands or not static.get("from_logits"):
+            return None
+        options = {name: value for name, value in static.items() if name != "from_logits"}
+        return options if all(name in _CHECKED for name in options) else None
+
     def config(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return parameters as JSON-able values, without those that Keras has not and that are at their default."""
         return {
@@ -357,8 +364,8 @@ def loss(
 
 
 _NO_PARAMETERS: Mapping[str, Any] = {}
-LOGITS: Mapping[str, Any] = {"from_logits": True}
-"""The parameters of a call that `checked_crossentropy` may answer."""
+_CHECKED = frozenset(("ignore_class", "class_weight"))
+"""The parameters, beside `from_logits`, of a call that `checked_crossentropy` may answer."""
 
 
 def publish(spec: LossSpec) -> Any:
@@ -369,14 +376,16 @@ def publish(spec: LossSpec) -> Any:
     @functools.wraps(formula)
     def public(y_true: TensorLike, y_pred: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
         operands: list[TensorLike] = []
-        static, direct = _NO_PARAMETERS, shortcut
-        if args or kwargs:
-            if checkable and kwargs == LOGITS and not args:
-                values = checked_crossentropy(y_true, y_pred, "none")
-                if values is not None:
-                    return values
+        static, direct, options = _NO_PARAMETERS, shortcut, None
+        if checkable and len(kwargs) == 1 and kwargs.get("from_logits") is True and not args:
+            static, options = kwargs, _NO_PARAMETERS  # by far the most frequent
+        elif args or kwargs:
             operands, static = spec.split(spec.named(args, kwargs))
-            direct = spec.direct(operands, static)
+            direct, options = spec.direct(operands, static), spec.checked_options(operands, static)
+        if options is not None:
+            values = checked_crossentropy(y_true, y_pred, "none", None, None, options)
+            if values is not None:
+                return values
         if direct:
             owner = settle(y_true, y_pred)
             if owner is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mpmath import mp, mpf
-from multiloss._errors import LabelError, ShapeError, UnknownNameError
+from multiloss._errors import ArgumentError, LabelError, ShapeError, UnknownNameError
 from multiloss.losses import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -87,7 +87,9 @@ def test_the_function_form_takes_the_short_way(short_way: list[bool]) -> None:
     values, _ = reference(labels.numpy(), logits.double().numpy())
     found = sparse_categorical_crossentropy(labels, logits, from_logits=True)
     np.testing.assert_allclose(found.numpy(), values, rtol=1e-6)
-    assert short_way == [True]
+    found = sparse_categorical_crossentropy(labels, logits, True, 3)
+    np.testing.assert_allclose(found.numpy(), np.where(labels == 3, 0.0, values), rtol=1e-6)
+    assert short_way == [True, True]
 
 
 @pytest.mark.parametrize("sure", SURE)
@@ -119,15 +121,122 @@ def test_labels_out_of_range_are_named(bad: int, reduction: str) -> None:
         sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64, torch.float32])
 @pytest.mark.parametrize("shape", [(9,), (9, 1), (3, 3)])
-def test_other_labels_go_the_long_way(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_labels_of_other_dtypes_and_shapes(shape: tuple[int, ...], dtype: torch.dtype, short_way: list[bool]) -> None:
     labels, logits = example(40.0)
     loss = SparseCategoricalCrossentropy(from_logits=True)
     given = logits.reshape(3, 3, 7) if shape == (3, 3) else logits
     np.testing.assert_allclose(
         float(loss(labels.reshape(shape).to(dtype), given)), float(loss(labels, logits)), rtol=1e-6
     )
+    assert short_way == [dtype is not torch.float32 and shape != (9, 1), True]
+
+
+IGNORED = [None, 3, -100]
+CLASS_WEIGHTS = [None, [0.5, 1.0, 2.0, 0.0, 1.0, 3.0, 1.0]]
+
+
+@pytest.mark.parametrize("class_weight", CLASS_WEIGHTS, ids=["alike", "class_weight"])
+@pytest.mark.parametrize("ignored", IGNORED)
+@pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "sample_weight"])
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "mask"])
+@pytest.mark.parametrize("reduction", [*REDUCTIONS, "mean_with_sample_weight"])
+def test_rows_that_do_not_count_reach_nothing(
+    reduction: str, masked: bool, weighted: bool, ignored: int | None, class_weight: Any, short_way: list[bool]
+) -> None:
+    labels, logits = example(16.0)
+    counted, weights = np.ones(9, bool), np.ones(9)
+    logits[7] = 8.0 * torch.arange(7)
+    if masked:
+        counted[1], labels[1], logits[1, 2] = False, 99, float("inf")
+    if weighted:
+        weights[:4] = [0.0, 2.0, 1.0, 0.5]
+        logits[0] = float("nan")
+    if ignored is not None:
+        labels[[2, 5]] = ignored
+        counted[[2, 5]] = False
+        logits[5] = float("nan")
+    mask, weight = torch.tensor(counted | (labels.numpy() == ignored)), torch.tensor(weights, dtype=torch.float32)
+
+    alive = counted & (weights != 0)
+    known = np.where(alive, labels.numpy(), 0)
+    factors = weights * (1.0 if class_weight is None else np.array(class_weight)[known]) * counted
+    values, slopes = reference(known, np.where(alive[:, None], logits.numpy(), 0.0), factors)
+    divisor = {"sum_over_batch_size": counted.sum(), "mean_with_sample_weight": factors.sum()}.get(reduction, 1.0)
+
+    loss = SparseCategoricalCrossentropy(
+        from_logits=True, reduction=reduction, ignore_class=ignored, class_weight=class_weight
+    )
+    leaf = logits.clone().requires_grad_()
+    found = loss(labels, leaf, weight if weighted else None, mask=mask if masked else None)
+    expected = values if reduction == "none" else values.sum() / divisor
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-6)
+    found.sum().backward()
+    np.testing.assert_allclose(leaf.grad.numpy(), slopes / divisor, rtol=2e-6)
+    assert short_way == [True]
+
+
+def test_weights_of_rows_on_two_axes(short_way: list[bool]) -> None:
+    labels, logits = example(4.0)
+    weight, mask = torch.rand(9), torch.arange(9) % 4
+    loss = SparseCategoricalCrossentropy(from_logits=True, reduction="none", ignore_class=2)
+    shaped = loss(labels.reshape(3, 3), logits.reshape(3, 3, 7), weight.reshape(3, 3), mask=mask.reshape(3, 3))
+    torch.testing.assert_close(shaped.reshape(-1), loss(labels, logits, weight, mask=mask))
+    assert short_way == [True, True]
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        pytest.param(2.0, id="number"),
+        pytest.param(torch.full((9, 1), 2.0), id="column"),
+        pytest.param(torch.full((9,), 2.0, requires_grad=True), id="learned"),
+        pytest.param([2.0] * 9, id="list"),
+    ],
+)
+def test_other_weights_go_the_long_way(weight: Any, short_way: list[bool]) -> None:
+    labels, logits = example(4.0)
+    loss = SparseCategoricalCrossentropy(from_logits=True)
+    np.testing.assert_allclose(loss(labels, logits, weight).item(), 2.0 * loss(labels, logits).item(), rtol=1e-6)
+    assert short_way == [False, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.bool])
+def test_weights_of_other_dtypes_are_those_of_the_logits(dtype: torch.dtype, short_way: list[bool]) -> None:
+    labels, logits = example(4.0)
+    loss = SparseCategoricalCrossentropy(from_logits=True)
+    found = loss(labels, logits, torch.ones(9, dtype=dtype))
+    torch.testing.assert_close(found, loss(labels, logits))
+    assert short_way == [True, True]
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_where_no_row_counts_all_is_zero(reduction: str) -> None:
+    labels, logits = example(4.0)
+    leaf = torch.full_like(logits, float("nan"), requires_grad=True)
+    loss = SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    for given in ({"sample_weight": torch.zeros(9)}, {"mask": torch.zeros(9, dtype=torch.bool)}):
+        value = loss(labels, leaf, **given).sum()
+        (slope,) = torch.autograd.grad(value, leaf)
+        assert (value.item(), slope.abs().sum().item()) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("label", [-1, 7])
+def test_class_weights_find_labels_out_of_range(label: int) -> None:
+    labels, logits = example(4.0)
+    labels[3] = label
+    with pytest.raises(LabelError, match=rf"y_true\[3\] is {label}"):
+        SparseCategoricalCrossentropy(from_logits=True, class_weight=[1.0] * 6 + [0.0])(labels, logits)
+    with pytest.raises(ArgumentError, match="Expected 7"):
+        SparseCategoricalCrossentropy(from_logits=True, class_weight=[1.0] * 6)(labels % 7, logits)
+
+
+def test_weighted_losses_have_second_derivatives() -> None:
+    labels, logits = example(4.0)
+    weight = torch.tensor([1.0, 0.0, 2.0] * 3)
+    loss = SparseCategoricalCrossentropy(from_logits=True, reduction="sum", ignore_class=int(labels[0]))
+    assert torch.autograd.gradgradcheck(lambda x: loss(labels, x, weight), logits.double().requires_grad_())
 
 
 def test_labels_of_another_batch_are_refused() -> None:
