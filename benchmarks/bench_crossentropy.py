@@ -216,7 +216,14 @@ def torch_probabilities(rows: int, classes: int, device: str = "cpu") -> Candida
 
 
 def torch_small(
-    rows: int, classes: int, device: str = "cpu", each: bool = False, gradient: bool = False, confident: bool = False
+    rows: int,
+    classes: int,
+    device: str = "cpu",
+    each: bool = False,
+    gradient: bool = False,
+    confident: bool = False,
+    weighted: bool = False,
+    ignored: int | None = None,
 ) -> Candidates:
     """Return a thousand calls each: with `confident`, every other row is sure of its label, as after some training."""
     torch, tensor = _torch(device)
@@ -228,9 +235,18 @@ def torch_small(
         logits[np.arange(0, rows, 2), labels[::2]] += 12.0
     z, y = tensor(logits), tensor(labels)
     z.requires_grad_(gradient)
-    ours = functools.partial(sparse_categorical_crossentropy, from_logits=True) if each else None
-    functional = functools.partial(torch.nn.functional.cross_entropy, reduction="none" if each else "mean")
-    ours = ours or SparseCategoricalCrossentropy(from_logits=True)
+    reduction = "none" if each or weighted else "mean"
+    functional = functools.partial(torch.nn.functional.cross_entropy, reduction=reduction)
+    if each:
+        ours = functools.partial(sparse_categorical_crossentropy, from_logits=True)
+    else:
+        ours = SparseCategoricalCrossentropy(from_logits=True, ignore_class=ignored)
+    if ignored is not None:
+        functional = functools.partial(functional, ignore_index=ignored)
+    calls = {"ours": lambda: ours(y, z), "F.cross_entropy": lambda: functional(z, y)}
+    if weighted:
+        w = tensor(rng.uniform(0.5, 2.0, rows).astype(np.float32))
+        calls = {"ours": lambda: ours(y, z, w), "F.cross_entropy": lambda: (functional(z, y) * w).mean()}
 
     def often(fn: Callable[[], Any]) -> Callable[[], Any]:
         def thousand() -> Any:
@@ -242,7 +258,7 @@ def torch_small(
 
         return thousand
 
-    return {"ours": often(lambda: ours(y, z)), "F.cross_entropy": often(lambda: functional(z, y))}
+    return {name: often(call) for name, call in calls.items()}
 
 
 def torch_linear(rows: int, size: int, classes: int, device: str = "cpu", dtype: str = "float32") -> Candidates:
@@ -367,6 +383,11 @@ CASES: Mapping[str, list[Case]] = {
         Case("1000 small gradients", (32, 10), functools.partial(torch_small, gradient=True), {}),
         Case(
             "1000 small gradients, confident", (32, 10), functools.partial(torch_small, gradient=True, confident=True), {}
+        ),
+        *(
+            Case(f"1000 small {what}", (32, 10), functools.partial(torch_small, gradient=gradient, **options), {})
+            for gradient, kind in ((False, "values"), (True, "gradients"))
+            for what, options in ((f"weighted {kind}", {"weighted": True}), (f"{kind}, a class ignored", {"ignored": 3}))
         ),
         Case("1000 values", (128, 1000), torch_small, {}),
         Case("1000 gradients", (128, 1000), functools.partial(torch_small, gradient=True), {}),
