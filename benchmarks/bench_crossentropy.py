@@ -13,22 +13,31 @@ import argparse
 import functools
 import gc
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import numpy as np
+from _crossentropies import (
+    Candidates,
+    jax_linear,
+    jax_value,
+    numpy_gradient,
+    numpy_linear,
+    numpy_value,
+    torch_gradient,
+    torch_linear,
+    torch_probabilities,
+    torch_small,
+    torch_value,
+)
 from _timing import RESULTS, environment, turns, write, written
-
-Candidates = Mapping[str, Callable[[], Any]]
 
 
 class Case(NamedTuple):
-    """Candidates on the same data: `make(*shape)` returns them, those of ours by names that begin with "ours"."""
+    """Candidates on the same data: `make(*shape)` returns them."""
 
     name: str
     shape: tuple[int, ...]
@@ -38,317 +47,6 @@ class Case(NamedTuple):
     rounds: int = 7
     """How often each candidate takes its turn."""
 
-
-def logits_and_labels(rows: int, classes: int) -> tuple[Any, Any]:
-    rng = np.random.default_rng(0)
-    logits = rng.standard_normal((rows, classes), np.float32)
-    labels = rng.integers(0, classes, rows)
-    confident = np.arange(0, rows, 3)  # as in a model that has learned something; random logits have no such row
-    logits[confident, labels[confident]] += 20.0
-    return logits, labels
-
-
-def states_and_weight(rows: int, size: int, classes: int) -> tuple[Any, Any, Any]:
-    rng = np.random.default_rng(0)
-    hidden = rng.standard_normal((rows, size), np.float32)
-    weight = rng.standard_normal((classes, size), np.float32) * np.float32(size**-0.5 * 2)
-    return hidden, weight, rng.integers(0, classes, rows)
-
-
-# ── NumPy ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def numpy_value(rows: int, classes: int) -> Candidates:
-    from multiloss.losses import SparseCategoricalCrossentropy
-    from scipy.special import log_softmax
-
-    z, y = logits_and_labels(rows, classes)
-    loss = SparseCategoricalCrossentropy(from_logits=True)
-    return {
-        "ours": lambda: loss(y, z),
-        "scipy log_softmax + gather": lambda: -log_softmax(z, 1)[np.arange(rows), y].mean(),
-    }
-
-
-def numpy_gradient(rows: int, classes: int) -> Candidates:
-    from multiloss import value_and_grad
-    from multiloss.losses import SparseCategoricalCrossentropy
-
-    z, y = logits_and_labels(rows, classes)
-    spare = z.copy()
-    here = np.arange(rows)
-
-    def naive() -> Any:
-        shifted = z - z.max(1, keepdims=True)
-        e = np.exp(shifted)
-        total = e.sum(1, keepdims=True)
-        value = (np.log(total)[:, 0] - shifted[here, y]).mean()
-        p = e / total
-        p[here, y] -= 1.0
-        p /= rows
-        return value, p
-
-    fresh = value_and_grad(SparseCategoricalCrossentropy(from_logits=True))
-    over = value_and_grad(SparseCategoricalCrossentropy(from_logits=True, overwrite_logits=True))
-
-    def in_place() -> Any:
-        return over(y, spare)
-
-    return {"ours": lambda: fresh(y, z), "ours in place": in_place, "whole arrays": naive}
-
-
-def numpy_linear(rows: int, size: int, classes: int) -> Candidates:
-    from multiloss import value_and_grad
-    from multiloss.losses import LinearCrossentropy
-
-    x, w, y = states_and_weight(rows, size, classes)
-    here = np.arange(rows)
-
-    def naive() -> Any:
-        z = x @ w.T
-        shifted = z - z.max(1, keepdims=True)
-        e = np.exp(shifted)
-        total = e.sum(1, keepdims=True)
-        value = (np.log(total)[:, 0] - shifted[here, y]).mean()
-        p = e / total
-        p[here, y] -= 1.0
-        p /= rows
-        return value, p @ w, p.T @ x
-
-    loss = LinearCrossentropy()
-    ours = value_and_grad(lambda x, w: loss(y, x, weight=w), (0, 1))
-    return {"ours": lambda: ours(x, w), "whole arrays": naive}
-
-
-# ── torch ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _torch(device: str) -> Any:
-    import torch
-
-    return torch, functools.partial(torch.as_tensor, device=device)
-
-
-def torch_value(rows: int, classes: int, device: str = "cpu", options: str = "plain") -> Candidates:
-    torch, tensor = _torch(device)
-    from multiloss.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
-
-    z, y = map(tensor, logits_and_labels(rows, classes))
-    functional = torch.nn.functional.cross_entropy
-    given: dict[str, Any] = {}
-    mine: Any = SparseCategoricalCrossentropy(from_logits=True)
-    if options == "weighted and smoothed":
-        weights = torch.rand(classes, device=device) + 0.5
-        given = {"weight": weights, "label_smoothing": 0.1}
-        mine = SparseCategoricalCrossentropy(
-            from_logits=True, reduction="mean_with_sample_weight", class_weight=weights, label_smoothing=0.1
-        )
-    if options == "soft":
-        y = torch.softmax(torch.randn(rows, classes, device=device), 1)
-        mine = CategoricalCrossentropy(from_logits=True)
-    compiled = torch.compile(functional)
-
-    def plain(fn: Callable[..., Any]) -> Callable[[], Any]:
-        def run() -> Any:
-            with torch.no_grad():
-                return fn(z, y, **given)
-
-        return run
-
-    def ours() -> Any:
-        with torch.no_grad():
-            return mine(y, z)
-
-    return {"ours": ours, "F.cross_entropy": plain(functional), "torch.compile": plain(compiled)}
-
-
-def torch_gradient(rows: int, classes: int, device: str = "cpu") -> Candidates:
-    torch, tensor = _torch(device)
-    from multiloss.losses import SparseCategoricalCrossentropy
-
-    z, y = map(tensor, logits_and_labels(rows, classes))
-    spare = z.clone()
-    functional = torch.nn.functional.cross_entropy
-    compiled = torch.compile(functional)
-    fresh = SparseCategoricalCrossentropy(from_logits=True)
-    over = SparseCategoricalCrossentropy(from_logits=True, overwrite_logits=True)
-
-    def run(fn: Callable[..., Any]) -> Callable[[], Any]:
-        def step() -> Any:
-            leaf = z.detach().requires_grad_()
-            value = fn(leaf)
-            return value.detach(), *torch.autograd.grad(value, leaf)
-
-        return step
-
-    def in_place() -> Any:
-        leaf = spare.detach().requires_grad_()
-        logits = leaf.view_as(leaf)  # what a model returns is no leaf either
-        value = over(y, logits)
-        return value.detach(), *torch.autograd.grad(value, leaf)
-
-    return {
-        "ours": run(lambda leaf: fresh(y, leaf)),
-        "ours in place": in_place,
-        "F.cross_entropy": run(lambda leaf: functional(leaf, y)),
-        "torch.compile": run(lambda leaf: compiled(leaf, y)),
-    }
-
-
-def torch_probabilities(rows: int, classes: int, device: str = "cpu") -> Candidates:
-    os.environ["KERAS_BACKEND"] = "torch"
-    import keras
-
-    torch, tensor = _torch(device)
-    from multiloss.losses import SparseCategoricalCrossentropy
-
-    z, y = map(tensor, logits_and_labels(rows, classes))
-    p = torch.softmax(z, 1)
-
-    def run(loss: Callable[..., Any]) -> Callable[[], Any]:
-        def value() -> Any:
-            with torch.no_grad():
-                return loss(y, p)
-
-        return value
-
-    return {"ours": run(SparseCategoricalCrossentropy()), "Keras": run(keras.losses.SparseCategoricalCrossentropy())}
-
-
-def torch_small(
-    rows: int,
-    classes: int,
-    device: str = "cpu",
-    each: bool = False,
-    gradient: bool = False,
-    confident: bool = False,
-    weighted: bool = False,
-    ignored: int | None = None,
-) -> Candidates:
-    """Return a thousand calls each: with `confident`, every other row is sure of its label, as after some training."""
-    torch, tensor = _torch(device)
-    from multiloss.losses import SparseCategoricalCrossentropy, sparse_categorical_crossentropy
-
-    rng = np.random.default_rng(0)
-    logits, labels = rng.standard_normal((rows, classes), np.float32), rng.integers(0, classes, rows)
-    if confident:
-        logits[np.arange(0, rows, 2), labels[::2]] += 12.0
-    z, y = tensor(logits), tensor(labels)
-    z.requires_grad_(gradient)
-    reduction = "none" if each or weighted else "mean"
-    functional = functools.partial(torch.nn.functional.cross_entropy, reduction=reduction)
-    if each:
-        ours = functools.partial(sparse_categorical_crossentropy, from_logits=True)
-    else:
-        ours = SparseCategoricalCrossentropy(from_logits=True, ignore_class=ignored)
-    if ignored is not None:
-        functional = functools.partial(functional, ignore_index=ignored)
-    calls = {"ours": lambda: ours(y, z), "F.cross_entropy": lambda: functional(z, y)}
-    if weighted:
-        w = tensor(rng.uniform(0.5, 2.0, rows).astype(np.float32))
-        calls = {"ours": lambda: ours(y, z, w), "F.cross_entropy": lambda: (functional(z, y) * w).mean()}
-
-    def often(fn: Callable[[], Any]) -> Callable[[], Any]:
-        def thousand() -> Any:
-            for _ in range(1000):
-                value = fn()
-                if gradient:
-                    value.backward()
-            return value.detach().mean()
-
-        return thousand
-
-    return {name: often(call) for name, call in calls.items()}
-
-
-def torch_linear(rows: int, size: int, classes: int, device: str = "cpu", dtype: str = "float32") -> Candidates:
-    torch, tensor = _torch(device)
-    from multiloss.losses import LinearCrossentropy
-    from torch.nn import functional
-
-    x, w, y = map(tensor, states_and_weight(rows, size, classes))
-    x, w = x.to(getattr(torch, dtype)), w.to(getattr(torch, dtype))
-    loss = LinearCrossentropy()
-
-    def unfused(x: Any, w: Any) -> Any:
-        return functional.cross_entropy(functional.linear(x, w).float(), y)
-
-    compiled = torch.compile(unfused)
-
-    def run(fn: Callable[..., Any]) -> Callable[[], Any]:
-        def step() -> Any:
-            leaves = x.detach().requires_grad_(), w.detach().requires_grad_()
-            value = fn(*leaves)
-            return value.detach().float(), *torch.autograd.grad(value, leaves)
-
-        return step
-
-    chunked = torch.nn.LinearCrossEntropyOptions()
-    return {
-        "ours": run(lambda x, w: loss(y, x, weight=w)),
-        "unfused": run(unfused),
-        "torch.compile": run(compiled),
-        "F.linear_cross_entropy": run(lambda x, w: functional.linear_cross_entropy(x, w, y, options=chunked)),
-    }
-
-
-# ── JAX ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def jax_value(rows: int, classes: int, gradient: bool = False) -> Candidates:
-    import jax
-    import jax.numpy as jnp
-    import optax
-    from multiloss.losses import SparseCategoricalCrossentropy
-
-    z, y = map(jnp.asarray, logits_and_labels(rows, classes))
-    loss = SparseCategoricalCrossentropy(from_logits=True)
-    found = {
-        "ours": lambda z: loss(y, z),
-        "optax": lambda z: optax.softmax_cross_entropy_with_integer_labels(z, y).mean(),
-        "one-hot": lambda z: -(jax.nn.one_hot(y, classes) * jax.nn.log_softmax(z)).sum(-1).mean(),
-    }
-    transformed = {name: jax.jit(jax.value_and_grad(fn) if gradient else fn) for name, fn in found.items()}
-    return {name: _compiled(fn, z) for name, fn in transformed.items()}
-
-
-def jax_linear(rows: int, size: int, classes: int) -> Candidates:
-    import jax
-    import jax.numpy as jnp
-    import optax
-    from multiloss.losses import LinearCrossentropy
-
-    x, w, y = map(jnp.asarray, states_and_weight(rows, size, classes))
-    fast, lean = LinearCrossentropy(), LinearCrossentropy(memory_budget=64 << 20)
-    found = {
-        "ours": lambda x, w: fast(y, x, weight=w),
-        "ours in 64 MiB": lambda x, w: lean(y, x, weight=w),
-        "unfused optax": lambda x, w: optax.softmax_cross_entropy_with_integer_labels(x @ w.T, y).mean(),
-    }
-    candidates = {name: _compiled(jax.jit(jax.value_and_grad(fn, (0, 1))), x, w) for name, fn in found.items()}
-    try:
-        from tokamax import linear_softmax_cross_entropy_loss
-    except ImportError:
-        print("tokamax is not installed, and left out: pip install tokamax")
-        return candidates
-
-    def tokamax(x: Any, w: Any) -> Any:
-        return linear_softmax_cross_entropy_loss(x, y, w, reduction="mean")
-
-    with mock.patch.object(sys, "argv", sys.argv[:1]):  # where tokamax looks for flags of its own
-        candidates["tokamax"] = _compiled(jax.jit(jax.value_and_grad(tokamax, (0, 1))), x, jnp.array(w.T))
-    return candidates
-
-
-def _compiled(fn: Any, *args: Any) -> Callable[[], Any]:
-    """Return what waits for the result of `fn`, compiled before and with its arguments in place: neither is measured."""
-    import jax
-
-    compiled = fn.lower(*jax.block_until_ready(args)).compile()
-    return lambda: jax.block_until_ready(compiled(*args))
-
-
-# ── The table ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 LARGE = (4096, 32000)
 CASES: Mapping[str, list[Case]] = {
