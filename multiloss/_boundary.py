@@ -130,7 +130,8 @@ def settled_classes(y_true: TensorLike, y_pred: TensorLike) -> Backend | None:
     if owner.is_host and active().backend is not owner:
         return None
     labels = owner.to_numpy(y_true)
-    return owner if labels.size and labels.dtype.kind in "iu" and are_in_range(labels, shape[-1]) else None
+    wide = labels.dtype.kind == "i" and labels.dtype.itemsize >= 4  # what `as_labels` leaves as it is
+    return owner if labels.size and wide and are_in_range(labels, shape[-1]) else None
 
 
 def checked_crossentropy(
@@ -177,14 +178,18 @@ def require_real(x: Tensor) -> None:
 
 
 def as_labels(labels: Tensor) -> Tensor:
-    """Return class indices as integers. Integers are never cast; floats that are whole numbers become integers.
+    """Return class indices as integers of 32 or 64 bits: they are compared with class numbers, which narrow ones cannot hold.
 
-    A fraction or nan becomes an index that no number of classes contains, so that it is reported as out of range.
+    Floats that are whole numbers become integers. A fraction or nan becomes an index that no number of classes contains, so
+    that it is reported as out of range.
     """
     owner = owner_of(labels)
     if not owner.is_floating(labels):
         require_real(labels)
-        return owner.cast(labels, "int32") if owner.dtype(labels) == "bool" else labels
+        name = owner.dtype(labels)
+        if name in ("int32", "int64"):
+            return labels
+        return owner.cast(labels, "int64" if name in ("uint32", "uint64") else "int32")
     indices = owner.cast(labels, "int64")
     return owner.where(owner.cast(indices, owner.dtype(labels)) == labels, indices, NO_CLASS)
 

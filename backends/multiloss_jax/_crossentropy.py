@@ -66,10 +66,15 @@ def softmax_crossentropy(
     """Return what `Backend.softmax_crossentropy` does."""
     lead, classes = logits.shape[:-1], logits.shape[-1]
     rows = int(np.prod(lead))
-    target = target.reshape((rows,) if target.ndim < logits.ndim else (rows, classes))
+    target = as_indices(target).reshape(rows) if target.ndim < logits.ndim else target.reshape(rows, classes)
     row_weight = row_weight.reshape(rows) if row_weight is not None and jnp.ndim(row_weight) else row_weight
     values = row_losses(target, logits.reshape(rows, classes), row_weight, class_weight, options)
     return jnp.sum(values) if total else values.reshape(lead)
+
+
+def as_indices(label: Tensor) -> Tensor:
+    """Return labels that can be compared with the numbers of all classes, which wrap around in a narrow dtype."""
+    return label.astype(jnp.int32) if label.dtype.itemsize < 4 else label
 
 
 def row_losses(target: Tensor, logits: Tensor, row_weight: Tensor, class_weight: Tensor, options: Options) -> Tensor:

@@ -55,7 +55,7 @@ def linear_crossentropy(
         raise NotSupportedError(
             "Labels that are a weight for each class cannot be split over devices. Expected class indices, or group=None."
         )
-    target = target.reshape((rows,) if sparse else (rows, target.shape[-1]))
+    target = _crossentropy.as_indices(target).reshape(rows) if sparse else target.reshape(rows, target.shape[-1])
     if row_weight is not None:
         row_weight = jnp.broadcast_to(jax.lax.stop_gradient(jnp.asarray(row_weight)).reshape(-1), (rows,))
     operands = Operands(hidden.reshape(rows, width), weight, bias, target, row_weight, class_weight)

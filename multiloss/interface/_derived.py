@@ -160,6 +160,8 @@ class Derived(Primitives):
 
     def one_hot(self, indices: Tensor, /, num_classes: int, axis: int = -1, dtype: DType = "float32") -> Tensor:
         """Return 1 at each index along a new `axis` of size `num_classes`, 0 elsewhere. An index out of range gives zeros."""
+        if self.dtype(indices) in ("int8", "uint8", "int16", "uint16"):
+            indices = self.cast(indices, "int32")  # they are compared with class numbers, which may not fit
         classes = self.arange(num_classes, dtype=self.dtype(indices), like=indices)
         hot = self.expand_dims(indices, -1) == self.reshape(classes, (1,) * len(indices.shape) + (num_classes,))
         return self.cast(hot if axis == -1 else self.moveaxis(hot, -1, axis), dtype)

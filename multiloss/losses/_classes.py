@@ -145,7 +145,7 @@ def by_class(
     kept = weight = present = None
     classes = y_pred.shape[axis] if classes is None else classes
     if target == "class index":
-        kept = None if ignored is None else y_true != ignored
+        kept = None if ignored is None else _differ(y_true, int(ignored))
         if weights is not None:
             # What does not count may be any integer, and what is out of range is nan in the end.
             known = (y_true >= 0) & (y_true < classes)
@@ -167,6 +167,12 @@ def by_class(
     if weight is not None and target != "probability" and not parameters.get("label_smoothing"):
         present = weight != 0  # smoothing gives such a sample a share of the other classes, as in torch
     return ByClass(kept, weight, present)
+
+
+def _differ(labels: Tensor, number: int) -> Tensor:
+    """Return where class indices differ from a number, which in their dtype may be another."""
+    bits = int(K.dtype(labels).removeprefix("int"))
+    return labels != number if -(1 << bits - 1) <= number < 1 << bits - 1 else K.ones_like(labels, "bool")
 
 
 def _of_shares(y_true: Tensor, _: Tensor, vector: Tensor) -> Tensor:

@@ -28,7 +28,10 @@ DOMAINS: Mapping[str, Domain] = {
         "a number, or one per class",
     ),
     "beta": (lambda value: is_plain(value) and value >= 0, "a number of at least 0"),
-    "ignore_class": (lambda value: value is None or (is_plain(value) and value == int(value)), "an integer or None"),
+    "ignore_class": (
+        lambda value: value is None or (is_plain(value) and -(1 << 63) <= value < 1 << 63 and value == int(value)),
+        "an integer of 64 bits or None",
+    ),
     "margin": (is_plain, "a number"),
     "z_loss": (lambda value: is_plain(value) and value >= 0, "a number of at least 0"),
     "softcap": (lambda value: value is None or (is_plain(value) and value > 0), "a positive number or None"),

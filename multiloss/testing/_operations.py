@@ -218,6 +218,8 @@ def _shapes() -> Iterator[OperationCase]:
     yield OperationCase(
         "one_hot", "as int32", (indices,), references.one_hot, {"num_classes": 3, "dtype": "int32"}, result="int32"
     )
+    narrow = np.array([7, 127], "int8")
+    yield OperationCase("one_hot", "narrow", (narrow,), references.one_hot, {"num_classes": 300}, result="float32")
     yield OperationCase("one_hot", "scalar", (np.int64(1),), references.one_hot, {"num_classes": 3}, result="float32")
 
 
@@ -343,6 +345,10 @@ def _over_classes() -> Iterator[OperationCase]:
     yield OperationCase(softmax, "edge values", (np.array([1, 2]), far), references.softmax_crossentropy)
     cube = np.array([[0, 1, 2], [3, 0, 1]])
     yield OperationCase(softmax, "leading axes", (cube, CUBE), references.softmax_crossentropy, smooth=(1,))
+    narrow, columns = np.array([0, 127], "int8"), np.linspace(-2.0, 2.0, 600).reshape(2, 300)
+    yield OperationCase(softmax, "narrow labels", (narrow, columns), references.softmax_crossentropy, smooth=(1,))
+    states = (narrow, SMOOTH[:2, :2], columns.T)
+    yield OperationCase(linear, "narrow labels", states, references.linear_crossentropy, smooth=(1, 2))
     yield OperationCase(softmax, "no rows", (labels[:0], SMOOTH[:0]), references.softmax_crossentropy)
     nothing = (labels[:0], SMOOTH[:0], weight)
     yield OperationCase(linear, "no rows", nothing, references.linear_crossentropy, {"total": True}, smooth=(1, 2))

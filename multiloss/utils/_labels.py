@@ -58,8 +58,6 @@ def to_categorical(x: TensorLike, num_classes: int | None = None, dtype: Any = "
 def _one_hot(backend: Backend, x: Tensor, num_classes: int, dtype: str, checked: bool) -> Tensor:
     # Floats are compared as they are where nothing has told fractions and nan from whole numbers yet.
     labels = as_labels(x) if checked or not backend.is_floating(x) else x
-    if backend.dtype(labels) in ("int8", "uint8", "int16", "uint16"):
-        labels = backend.cast(labels, "int32")  # they are compared with class numbers, which may not fit
     hot = K.one_hot(labels, num_classes, dtype=dtype)
     if checked or not backend.is_floating(hot):
         return hot

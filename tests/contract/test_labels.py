@@ -49,6 +49,53 @@ def test_minus_1_is_no_class_of_more_than_its_dtype_counts(name, dtype, classes,
             loss(tensor(np.array([0, -1], dtype)), y_pred)
 
 
+NARROW = [("int8", 128), ("int8", 300), ("uint8", 256), ("int16", 40_000), ("uint16", 65_536)]
+
+
+@pytest.mark.parametrize(("dtype", "classes"), NARROW)
+@pytest.mark.parametrize("name", SPARSE)
+def test_labels_of_a_narrow_dtype_are_the_same_among_more_classes_than_it_counts(
+    name, dtype, classes, backend, tensor, host
+):
+    """The number of classes, in the dtype of such labels, is another number."""
+    random = np.random.default_rng(1)
+    largest = min(classes - 1, np.iinfo(dtype).max)
+    labels, scores = np.array([0, largest // 2, largest]), random.normal(size=(3, classes)).astype(np.float32)
+    probabilities = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    given = tensor(scores if "from_logits" in spec(name).defaults else probabilities.astype(np.float32))
+    logits = {"from_logits": True} if "from_logits" in spec(name).defaults else {}
+    weight = tensor(np.array([1.0, 2.0, 0.0], np.float32))
+
+    def losses(dtype):
+        y_true = tensor(labels.astype(dtype))
+        loss = loss_class(name)(**logits)
+        return [host(each) for each in (function(name)(y_true, given, **logits), loss(y_true, given, weight))]
+
+    for found, expected in zip(losses(dtype), losses("int32"), strict=True):
+        assert_close(found, expected, "float32")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "label", "ignored"), [("uint8", 156, -100), ("int8", 5, 261), ("int32", 3, 2**32 + 3)]
+)
+@pytest.mark.parametrize("name", [name for name in SPARSE if "ignore_class" in spec(name).defaults])
+def test_an_ignored_class_beyond_the_dtype_of_labels_is_none_of_them(
+    name, dtype, label, ignored, backend, tensor, host
+):
+    y_true = tensor(np.array([label, 1], dtype))
+    y_pred = tensor(np.full((2, 200), 1.0 / 200, np.float32))
+    expected = host(function(name)(y_true, y_pred))
+    assert_close(host(function(name)(y_true, y_pred, ignore_class=ignored)), expected, "float32")
+    assert_close(host(loss_class(name)(ignore_class=ignored)(y_true, y_pred)), expected.mean(), "float32")
+
+
+@pytest.mark.parametrize("ignored", [True, 0.5, 2**63, -(2**63) - 1, float("inf"), float("nan"), "0"])
+@pytest.mark.parametrize("name", [name for name in SPARSE if "ignore_class" in spec(name).defaults])
+def test_an_ignored_class_that_is_no_label_is_refused(name, ignored):
+    with pytest.raises(_errors.ArgumentError, match="Expected an integer of 64 bits or None"):
+        loss_class(name)(ignore_class=ignored)
+
+
 @pytest.mark.parametrize("label", [2**31, 2**32 + 1, -(2**32) + 1])
 @pytest.mark.parametrize("name", SPARSE)
 def test_a_label_beyond_32_bits_does_not_wrap_around(name, label, backend):

@@ -76,6 +76,20 @@ def test_weights_of_classes_as_labels_may_be_integers(reduction, backend, tensor
     close(host(found), host(expected))
 
 
+@pytest.mark.parametrize("memory_budget", [None, 300 * 4])
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_labels_of_a_narrow_dtype_are_the_same_among_more_classes(dtype, memory_budget, backend, tensor, host):
+    y_true, hidden, weight, _ = case(classes=300)
+    y_true = y_true % 128
+    loss = LinearCrossentropy(memory_budget=memory_budget)
+    sample_weight = tensor(np.array([1.0, 2.0, 0.0, 1.0, 3.0], "float32"))
+    found, expected = (
+        loss(tensor(each), tensor(hidden), sample_weight, weight=tensor(weight))
+        for each in (y_true.astype(dtype), y_true)
+    )
+    close(host(found), host(expected))
+
+
 def test_what_does_not_count_reaches_nothing(backend, tensor, host):
     y_true, hidden, weight, bias = case()
     y_true[1], y_true[2] = -100, 99
