@@ -94,7 +94,7 @@ def counted_losses(
         if len(class_weight) != logits.shape[1]:
             return None
         by_class = torch.tensor(class_weight, dtype=logits.dtype).index_select(0, target)
-        weight = by_class if weight is None else weight * by_class
+        weight = by_class if weight is None else torch.where(by_class == 0, by_class, weight * by_class)  # of nan, too
     if weight is not None:
         present = weight.nonzero().squeeze(1)
         if len(present) < count:

@@ -232,6 +232,20 @@ def test_class_weights_find_labels_out_of_range(label: int) -> None:
         SparseCategoricalCrossentropy(from_logits=True, class_weight=[1.0] * 6)(labels % 7, logits)
 
 
+@pytest.mark.parametrize("reduction", [*REDUCTIONS, "mean_with_sample_weight"])
+def test_a_class_of_weight_0_hides_any_weight_of_a_sample(reduction: str, short_way: list[bool]) -> None:
+    labels, logits = example(4.0)
+    given = torch.ones(9)
+    loss = SparseCategoricalCrossentropy(
+        from_logits=True, reduction=reduction, class_weight=[float(each != labels[0]) for each in range(7)]
+    )
+    expected = loss(labels, logits, given)
+    for weight in (float("nan"), float("inf")):
+        given[labels == labels[0]] = weight
+        torch.testing.assert_close(loss(labels, logits, given), expected)
+    assert short_way == [True] * 3
+
+
 def test_weighted_losses_have_second_derivatives() -> None:
     labels, logits = example(4.0)
     weight = torch.tensor([1.0, 0.0, 2.0] * 3)
