@@ -60,6 +60,18 @@ def test_a_sum_of_small_values_keeps_their_digits(name, jit, backend, tensor, ho
     np.testing.assert_allclose(host(compiled(tensor(rows(sizes)))) / COLUMNS, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_a_single_row_keeps_what_is_small_beside_one_large_term(axis, jit, backend, tensor, host):
+    classes, smoothing = 50257, 0.1
+    labels = np.eye(1, classes, dtype=np.float32)
+    p = np.full((1, classes), np.exp(-11.0), np.float32)
+    shares = p.astype(np.float64) / p.sum(dtype=np.float64)
+    expected = -np.log(shares[0, 0]) * (1.0 - smoothing) - smoothing * np.log(shares).mean()
+    loss = jit(lambda y, p: losses.categorical_crossentropy(y, p, label_smoothing=smoothing, axis=axis))
+    labels, p = (tensor(np.ascontiguousarray(np.moveaxis(each, 1, axis))) for each in (labels, p))
+    np.testing.assert_allclose(host(loss(labels, p)), [expected], rtol=1e-6)
+
+
 def test_log1p_has_its_values_at_the_edges(jit, backend, tensor, host):
     compiled = jit(lambda x: K.log1p(x) * 1.0)
     found = host(compiled(tensor(np.float32([-1.0, 0.0, np.inf, np.nan, -2.0]))))
