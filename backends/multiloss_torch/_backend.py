@@ -17,7 +17,7 @@ from multiloss._errors import DTypeError
 from multiloss._typing import Axis, DType, Shape, Tensor, TensorLike
 from multiloss.interface import EPSILON, TINY, Backend, CrossentropyOptions, HostCopies
 
-from multiloss_torch import _binary, _blocks, _compiled, _copies, _crossentropy, _linear, _watching
+from multiloss_torch import _binary, _blocks, _compiled, _copies, _crossentropy, _linear, _parallel, _watching
 from multiloss_torch._compiled import axes
 
 _DTYPES: dict[DType, torch.dtype] = {
@@ -79,7 +79,7 @@ class TorchBackend(Backend):
                 x = x.copy()  # torch shares NumPy's memory, and can share neither read-only nor reversed arrays
             if x.dtype.name == "bfloat16":  # ml_dtypes' type, which torch.as_tensor does not know
                 x = torch.from_numpy(np.atleast_1d(x).view(np.uint16)).view(torch.bfloat16).reshape(x.shape)
-        return torch.as_tensor(x, dtype=wanted, device=place)
+        return _parallel.beside(like, torch.as_tensor(x, dtype=wanted, device=place))
 
     def to_numpy(self, x: Tensor, /) -> Any:
         return (x.float() if x.dtype is torch.bfloat16 else x).numpy(force=True)
@@ -198,7 +198,7 @@ class TorchBackend(Backend):
         return torch.argsort(x, dim=axis, stable=True)
 
     def take_along_axis(self, x: Tensor, indices: Tensor, /, axis: int = -1) -> Tensor:
-        indices = indices.long()
+        indices, x = indices.long(), _parallel.whole_along(x, axis)
         if _fit(x.shape, indices.shape, axis):
             # take_along_dim takes longer, and is compiled for each size of a batch.
             return torch.gather(x, axis, indices)
@@ -244,11 +244,14 @@ class TorchBackend(Backend):
     def full(self, shape: Shape, /, value: float, *, dtype: DType | None = None, like: Tensor = None) -> Tensor:
         given = isinstance(like, torch.Tensor)
         wanted = _resolve_dtype(dtype) if dtype is not None else like.dtype if given else None
-        return torch.full(tuple(shape), value, dtype=wanted, device=like.device if given else None)
+        return _parallel.beside(
+            like, torch.full(tuple(shape), value, dtype=wanted, device=like.device if given else None)
+        )
 
     def arange(self, n: int, /, *, dtype: DType | None = None, like: Tensor = None) -> Tensor:
         wanted = torch.int64 if dtype is None else _resolve_dtype(dtype)
-        return torch.arange(n, dtype=wanted, device=like.device if isinstance(like, torch.Tensor) else None)
+        device = like.device if isinstance(like, torch.Tensor) else None
+        return _parallel.beside(like, torch.arange(n, dtype=wanted, device=device))
 
     # ── What losses are made of: fewer kernels than the formulas of the interface, to the same values ───────────
     #

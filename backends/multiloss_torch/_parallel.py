@@ -134,3 +134,27 @@ def whole(x: Tensor) -> Tensor:
     local: Tensor = split.to_local()
     _require_plain(local)
     return local
+
+
+def beside(like: object, x: Tensor) -> Tensor:
+    """Return `x` as a tensor of all processes that `like` is of, if it is one of several: torch mixes those with no others."""
+    if type(like).__name__ != "DTensor":
+        return x
+    from torch.distributed.tensor import DTensor, Replicate
+
+    many: Any = like
+    mesh = many.device_mesh
+    found: Tensor = DTensor.from_local(x, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return found
+
+
+def whole_along(x: Tensor, axis: int) -> Tensor:
+    """Return `x` with all of an axis in each process, which torch needs to pick from it."""
+    if not is_split(x):
+        return x
+    from torch.distributed.tensor import Replicate
+
+    split: Any = x
+    placements = [Replicate() if each.is_shard(axis % x.ndim) else each for each in split.placements]
+    found: Tensor = split.redistribute(placements=placements)
+    return found

@@ -140,6 +140,34 @@ def check_distributed_tensors(rank: int, group: Any) -> None:
             torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-6)
 
 
+def check_distributed_logits(rank: int, group: Any) -> None:
+    from multiloss.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+    mesh = init_device_mesh("cpu", (PROCESSES,))
+    labels, shares = example(False)["target"], example(True)["target"]
+    made = torch.Generator().manual_seed(5)
+    logits = torch.randn((ROWS, CLASSES), generator=made).requires_grad_()
+    weight = torch.rand(ROWS, generator=made) * (torch.arange(ROWS) % 4 > 0)
+    numbers = torch.rand(CLASSES, generator=made).tolist()
+    options: list[dict[str, Any]] = [{}, {"class_weight": numbers, "ignore_class": 3}, {"label_smoothing": 0.1}]
+    for option in options:
+        for kind, target in ((SparseCategoricalCrossentropy, labels), (CategoricalCrossentropy, shares)):
+            for reduction in ("none", "mean_with_sample_weight"):
+                loss = kind(from_logits=True, reduction=reduction, **option)
+                expected = loss(target, logits, sample_weight=weight)
+                (slope,) = torch.autograd.grad(expected.sum(), logits)
+                for placement in (Replicate(), Shard(0), Shard(1)):
+                    split = distribute_tensor(logits.detach(), mesh, [placement]).requires_grad_()
+                    given = distribute_tensor(target, mesh, [Shard(0)])
+                    weights = distribute_tensor(weight, mesh, [Replicate()])
+                    found: Any = loss(given, split, sample_weight=weights)
+                    (ours,) = torch.autograd.grad(found.sum(), split)
+                    torch.testing.assert_close(found.full_tensor(), expected, rtol=1e-5, atol=1e-7)
+                    torch.testing.assert_close(ours.full_tensor(), slope, rtol=1e-5, atol=1e-7)
+
+
 def check_what_is_refused(rank: int, group: Any) -> None:
     from multiloss._errors import ArgumentError, NotSupportedError
     from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -182,6 +210,7 @@ CHECKS = (
     check_one_collective_for_each_chunk,
     check_half_precision,
     check_distributed_tensors,
+    check_distributed_logits,
     check_what_is_refused,
 )
 
