@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial as partial_of
 from typing import Any, Self
 
 from multiloss._boundary import (
@@ -233,6 +234,8 @@ class LossFunctionWrapper(Loss):
     Parameters of `fn` that have no value yet, neither a default nor one given here, are named inputs: tensors with a row per
     sample that every call takes by keyword.
 
+    A subclass may override `call`, and find what it is given by this one in `super().call(y_true, y_pred)`.
+
     Args:
         fn: a public loss function, or any function over `multiloss.backend`.
         reduction, name, dtype: as in `Loss`. Default name: the function's.
@@ -259,7 +262,8 @@ class LossFunctionWrapper(Loss):
         **parameters: Any,
     ) -> None:
         super().__init__(name if name is not None else getattr(fn, "__name__", None), reduction, dtype)
-        self.fn = fn
+        # What is known of a function does not hold for what a subclass makes of it.
+        self.fn = partial_of(fn) if self._has_its_own_call() else fn
         for key, value in parameters.items():
             object.__setattr__(self, key, value)
         self._bind(tuple(parameters))
@@ -270,11 +274,16 @@ class LossFunctionWrapper(Loss):
         spec = spec_of(self.fn)
         object.__setattr__(self, "_spec", spec)
         object.__setattr__(self, "parameters", given)
-        object.__setattr__(self, "_inputs", of_function(self.fn, given) if spec is None else _operands(spec))
+        if not self._has_its_own_call():
+            object.__setattr__(self, "_inputs", of_function(self.fn, given) if spec is None else _operands(spec))
         if spec is not None:
             operands, static = spec.split(spec.bind((), given))
             ready = (operands, static, spec.direct(operands, static), spec.checked_options(operands, static))
             object.__setattr__(self, "_ready", ready)
+
+    @classmethod
+    def _has_its_own_call(cls) -> bool:
+        return cls.call is not LossFunctionWrapper.call
 
     def __setattr__(self, key: str, value: Any) -> None:
         object.__setattr__(self, key, standardize_reduction(value) if key == "reduction" else value)
@@ -359,5 +368,6 @@ class LossFunctionWrapper(Loss):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        config |= self.parameters if self._spec is None else self._spec.config(self.parameters)
+        spec = spec_of(self.fn.func if isinstance(self.fn, partial_of) else self.fn)
+        config |= self.parameters if spec is None else spec.config(self.parameters)
         return config if type(self) is not LossFunctionWrapper else {"fn": self.fn} | config

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 
 import numpy as np
 import pytest
-from multiloss import _errors, grad, jit, losses
+from multiloss import _errors, grad, grad_and_hessian, jit, losses
 from multiloss import backend as K
+from multiloss.metrics import MeanMetricWrapper
 from multiloss.testing import assert_close
 
 Y_TRUE = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], np.float32)
@@ -49,6 +51,57 @@ CUSTOM = {
     ),
     "FourthPower": (FourthPower(), lambda e: np.mean(e**4), lambda e: 4 * e**3 / e.size),
 }
+
+
+class Tenfold(losses.SparseCategoricalCrossentropy):
+    def call(self, y_true, y_pred):
+        return 10.0 * super().call(y_true, y_pred)
+
+
+class Hinted(losses.MeanSquaredError):
+    def call(self, y_true, y_pred, *, hint):
+        return super().call(y_true, y_pred) + K.mean(K.square(y_pred - hint), axis=-1)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none", "mean_with_sample_weight"])
+def test_a_subclass_of_a_loss_may_have_a_call_of_its_own(reduction, weighted, backend, tensor, host):
+    options = {"from_logits": True, "reduction": reduction, "class_weight": {0: 1.0, 1: 3.0}}
+    own, loss = Tenfold(**options), losses.SparseCategoricalCrossentropy(**{**options, "class_weight": None})
+    batch = [tensor(np.array([1, 1, 1])), tensor(Y_PRED), *([tensor(np.array([1.0, 0.0, 2.0], "float32"))] * weighted)]
+    assert_close(host(own(*batch)), 30.0 * host(loss(*batch)), "float32")
+    own.class_weight = [1.0, 2.0]
+    assert_close(host(own(*batch)), 20.0 * host(loss(*batch)), "float32")
+    again = Tenfold.from_config(own.get_config())
+    assert_close(host(pickle.loads(pickle.dumps(again))(*batch)), 20.0 * host(loss(*batch)), "float32")
+    if reduction != "none":
+        assert_close(host(own.partial(*batch)[0]), 20.0 * host(loss.partial(*batch)[0]), "float32")
+
+
+@pytest.mark.needs("gradients")
+def test_nothing_known_of_a_loss_is_taken_for_a_subclass_with_a_call_of_its_own(backend, tensor, host):
+    class Doubled(losses.MeanSquaredError):
+        def call(self, y_true, y_pred):
+            return 2.0 * super().call(y_true, y_pred)
+
+    batch = tensor(Y_TRUE), tensor(Y_PRED)
+    for found, expected in zip(
+        grad_and_hessian(Doubled("sum"))(*batch), grad_and_hessian(losses.MeanSquaredError("sum"))(*batch), strict=True
+    ):
+        assert_close(host(found), 2.0 * host(expected), "float32")
+    total = losses.Sum({"double": Doubled("sum"), "other": losses.MeanAbsoluteError("sum")})(*batch)
+    expected = 2.0 * host(losses.MeanSquaredError("sum")(*batch)) + host(losses.MeanAbsoluteError("sum")(*batch))
+    assert_close(host(total), expected, "float32")
+    assert_close(host(MeanMetricWrapper(Doubled())(*batch)), host(Doubled()(*batch)), "float32")
+
+
+def test_a_call_of_its_own_may_take_named_inputs(backend, tensor, host):
+    y_true, y_pred = tensor(Y_TRUE), tensor(Y_PRED)
+    assert_close(
+        host(Hinted()(y_true, y_pred, hint=y_true)), 2.0 * host(losses.MeanSquaredError()(y_true, y_pred)), "float32"
+    )
+    with pytest.raises(_errors.NamedInputError, match="hint"):
+        Hinted()(y_true, y_pred)
 
 
 @pytest.mark.parametrize("name", CUSTOM)
