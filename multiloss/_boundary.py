@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multiloss._config import floatx
@@ -55,6 +55,20 @@ def require_given(x: TensorLike, name: str) -> None:
     """Raise ArgumentError for None where a tensor is needed: a model or a data loader that returned nothing."""
     if x is None:
         raise ArgumentError(f"{name} is None. Expected a tensor, an array, a number or nested lists of numbers.")
+
+
+def arrive_batch(
+    state: Sequence[Tensor], y_true: TensorLike, y_pred: TensorLike, *others: TensorLike
+) -> tuple[Backend, list[Tensor]]:
+    """Return what `arrive` does of a metric's state and its next batch.
+
+    Raises:
+        ArgumentError: if there are no targets or no predictions.
+    """
+    if y_true is None or y_pred is None:
+        require_given(y_true, "y_true")
+        require_given(y_pred, "y_pred")
+    return arrive(*state, y_true, y_pred, *others)
 
 
 def _ready(args: tuple[TensorLike, ...]) -> Backend | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from multiloss._boundary import arrive
+from multiloss._boundary import arrive_batch
 from multiloss._errors import ArgumentError, ShapeError, unknown_name
 from multiloss._tree import leaves
 from multiloss._typing import DType, Tensor, TensorLike
@@ -154,7 +154,7 @@ class AUC(Metric):
             MixedBackendsError: for tensors of two frameworks.
         """
         held = leaves(state)
-        backend, tensors = arrive(*held, y_true, y_pred, sample_weight, mask)
+        backend, tensors = arrive_batch(held, y_true, y_pred, sample_weight, mask)
         batch = tensors[len(held) :]
         self._check_shape(state, tuple(batch[1].shape))
         reading = self._reading

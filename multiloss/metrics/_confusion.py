@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from multiloss._arguments import is_plain
-from multiloss._boundary import arrive
+from multiloss._boundary import arrive_batch
 from multiloss._errors import ArgumentError
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
@@ -60,7 +60,7 @@ class Thresholded(Metric):
             ArgumentError: for a prediction outside [0, 1], likewise; with `top_k` alone only for nan.
             MixedBackendsError: for tensors of two frameworks.
         """
-        backend, tensors = arrive(*state, y_true, y_pred, sample_weight, mask)
+        backend, tensors = arrive_batch(state, y_true, y_pred, sample_weight, mask)
         checked = binary_checked(backend, tensors[len(state) :], self._reading)
         updated: BucketState = backend.run(add_to_buckets, *tensors, checked=checked, reading=self._reading)
         return updated

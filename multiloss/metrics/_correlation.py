@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from multiloss._boundary import arrive, match_ranks, normalize_axis
+from multiloss._boundary import arrive_batch, match_ranks, normalize_axis
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
 from multiloss.losses._spec import loss
@@ -135,7 +135,7 @@ class Correlation(MeanMetricWrapper):
             ShapeError: if targets, predictions, weights or mask do not align, or the number of columns is another.
             MixedBackendsError: for tensors of two frameworks.
         """
-        backend, (*held, y_true, y_pred, sample_weight, mask) = arrive(*state, y_true, y_pred, sample_weight, mask)
+        backend, (*held, y_true, y_pred, sample_weight, mask) = arrive_batch(state, y_true, y_pred, sample_weight, mask)
         held = type(state)(*held)
         _, matched = match_ranks(y_true, y_pred)
         columns = self._columns(matched)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from multiloss._arguments import is_plain
-from multiloss._boundary import arrive
+from multiloss._boundary import arrive_batch
 from multiloss._errors import ArgumentError, ShapeError, unknown_name
 from multiloss._registry import owner_of
 from multiloss._typing import DType, Tensor, TensorLike
@@ -95,7 +95,7 @@ class FBetaScore(Metric):
             LabelError: for a label that is not 0 or 1 (nor -1 and 1), likewise.
             MixedBackendsError: for tensors of two frameworks.
         """
-        backend, (*held, y_true, y_pred, sample_weight, mask) = arrive(*state, y_true, y_pred, sample_weight, mask)
+        backend, (*held, y_true, y_pred, sample_weight, mask) = arrive_batch(state, y_true, y_pred, sample_weight, mask)
         shape = tuple(y_pred.shape)
         if len(shape) < 2 or tuple(y_true.shape) != shape:
             raise ShapeError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from multiloss._boundary import align, align_labels, arrive, as_floats, as_labels, normalize_axis, require_real
+from multiloss._boundary import align, align_labels, arrive_batch, as_floats, as_labels, normalize_axis, require_real
 from multiloss._errors import ArgumentError, LabelError, ShapeError
 from multiloss._names import dtype_name
 from multiloss._registry import owner_of
@@ -79,7 +79,7 @@ class Overlap(Metric):
                 is nan.
             MixedBackendsError: for tensors of two frameworks.
         """
-        backend, tensors = arrive(*state, y_true, y_pred, sample_weight, mask)
+        backend, tensors = arrive_batch(state, y_true, y_pred, sample_weight, mask)
         checked = _labels_checked(backend, tensors[3:], self._labelling)
         updated: TallyState = backend.run(_add_labels, *tensors, checked=checked, labelling=self._labelling)
         return updated

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from multiloss._boundary import arrive, require_real
+from multiloss._boundary import arrive_batch, require_given, require_real
 from multiloss._errors import ArgumentError
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
@@ -172,6 +172,7 @@ class Mean(Average):
         Raises:
             ShapeError: if weights or mask do not align with the values.
         """
+        require_given(values, "values")
         updated: MeanState = run(_add_to_mean, *state, values, sample_weight, mask)
         return updated
 
@@ -217,6 +218,7 @@ class Sum(Metric):
         Raises:
             ShapeError: if weights or mask do not align with the values.
         """
+        require_given(values, "values")
         updated: SumState = run(_add_to_sum, *state, values, sample_weight, mask)
         return updated
 
@@ -329,7 +331,7 @@ class MeanMetricWrapper(Average):
             MixedBackendsError: for tensors of two frameworks.
         """
         spec, operands, static = self._settled()
-        backend, tensors = arrive(*state, y_true, y_pred, sample_weight, mask, *operands)
+        backend, tensors = arrive_batch(state, y_true, y_pred, sample_weight, mask, *operands)
         batch, operands = tensors[len(state) : len(state) + 4], tensors[len(state) + 4 :]
         dtype = self.dtype if self.dtype is not None else getattr(self.fn, "dtype", None)
         if spec is None:

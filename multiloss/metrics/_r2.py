@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from multiloss._boundary import align, arrive, as_floats, match_ranks, require_real
+from multiloss._boundary import align, arrive_batch, as_floats, match_ranks, require_real
 from multiloss._errors import unknown_name
 from multiloss._typing import DType, Tensor, TensorLike
 from multiloss.dispatch import K
@@ -109,7 +109,7 @@ class R2Score(Metric):
             ShapeError: if targets, predictions, weights or mask do not align, or the number of columns is another.
             MixedBackendsError: for tensors of two frameworks.
         """
-        backend, (*held, y_true, y_pred, sample_weight, mask) = arrive(*state, y_true, y_pred, sample_weight, mask)
+        backend, (*held, y_true, y_pred, sample_weight, mask) = arrive_batch(state, y_true, y_pred, sample_weight, mask)
         _, matched = match_ranks(y_true, y_pred)
         state = Moments(*held) if held[0].shape[0] else self.init(matched)
         check_columns(state, columns_of(matched))

@@ -105,6 +105,15 @@ def test_what_is_no_real_number_is_refused(name, what, backend):
             function(name)(*given)
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nothing_in_place_of_a_tensor_is_refused(name, backend, tensor):
+    y_true, y_pred = map(tensor, batch(name))
+    with pytest.raises(_errors.ArgumentError, match=r"^y_true is None. Expected a tensor"):
+        function(name)(None, y_pred)
+    with pytest.raises(_errors.ArgumentError, match=r"^y_pred is None. Expected a tensor"):
+        function(name)(y_true, None)
+
+
 @pytest.mark.parametrize(("name", "key"), PARAMETERS)
 def test_every_parameter_can_change_the_result(name, key, backend, tensor):
     default = spec_of(function(name)).defaults[key]

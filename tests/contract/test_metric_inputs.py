@@ -7,6 +7,7 @@ import pytest
 from multiloss import _errors
 from multiloss import backend as K
 from multiloss.losses._spec import LossSpec
+from multiloss.metrics import MeanMetricWrapper
 from multiloss.testing import (
     TOLERANCES,
     assert_close,
@@ -189,6 +190,32 @@ def test_what_is_no_real_number_is_refused(name, what, backend):
         with pytest.raises(_errors.DTypeError, match="Expected real numbers"):
             metric.update_state(*given)
         assert metric.state is None
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_nothing_in_place_of_a_tensor_is_refused(name, backend, tensor):
+    batch = list(map(tensor, data(make(name))))
+    names = ["values"] if name in VALUES else ["y_true", "y_pred"]
+    for position, missing in enumerate(names):
+        given = [None if at == position else x for at, x in enumerate(batch)]
+        metric, like = make(name), batch[-1]
+        with pytest.raises(_errors.ArgumentError, match=f"^{missing} is None. Expected a tensor"):
+            metric.update_state(*given)
+        assert metric.state is None
+        with pytest.raises(_errors.ArgumentError, match=f"^{missing} is None. Expected a tensor"):
+            metric.update(metric.init(like), *given)
+        for _ in range(3):  # after which batches may wait
+            metric.update_state(*batch)
+        with pytest.raises(_errors.ArgumentError, match=f"^{missing} is None. Expected a tensor"):
+            metric.update_state(*given)
+
+
+@pytest.mark.parametrize("missing", ["y_true", "y_pred"])
+def test_nothing_in_place_of_a_tensor_is_refused_before_a_function_of_ones_own(missing, backend, tensor):
+    metric = MeanMetricWrapper(lambda y_true, y_pred: K.mean(K.abs(y_true - y_pred), axis=-1))
+    ones = tensor(np.ones((2, 3), np.float32))
+    with pytest.raises(_errors.ArgumentError, match=f"^{missing} is None. Expected a tensor"):
+        metric.update_state(**{"y_true": ones, "y_pred": ones, missing: None})
 
 
 @pytest.mark.parametrize("name", CLASSES)
