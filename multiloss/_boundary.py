@@ -299,8 +299,10 @@ def align_weights(weights: Tensor, shape: Shape, what: str = "sample_weight") ->
     """Return weights or a mask with the rank of `shape`, aligned on the leading axes: (N,) weighs the rows of (N, T).
 
     Raises:
+        DTypeError: for complex numbers, text and objects.
         ShapeError: if a leading axis differs.
     """
+    require_real(weights)
     shape = tuple(shape)
     given = tuple(weights.shape)
     rank = len(shape)

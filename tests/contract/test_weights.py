@@ -41,6 +41,15 @@ def test_a_mask_removes_a_sample(name, reduction, call):
     assert_close(together, call(loss, y_true[MASK], y_pred[MASK], WEIGHT[MASK]), "float32")
 
 
+@pytest.mark.backends("numpy", "torch", "jax")
+@pytest.mark.parametrize("what", ["sample_weight", "mask"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_complex_weights_are_refused(name, what, tensor):
+    loss, batch = public_loss_classes()[name](), [tensor(each) for each in data(name)]
+    with pytest.raises(_errors.DTypeError, match="complex64"):
+        loss(*batch, **{what: tensor(WEIGHT.astype(np.complex64))})
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean_with_sample_weight"])
 @pytest.mark.parametrize("name", [name for name in CLASSES if name not in INTERACTING])
 def test_a_weight_of_k_equals_k_copies(name, reduction, call):
