@@ -36,6 +36,7 @@ def arrive(*args: TensorLike) -> tuple[Backend, list[Tensor]]:
         MixedBackendsError, UnknownTensorError: as `backend_of`.
         ShapeError: for nested lists of unequal lengths.
         DTypeError: for text, objects and complex numbers.
+        ArgumentError: for a masked array of NumPy, if anything in it is masked.
     """
     ready = _ready(args)
     if ready is not None:
@@ -46,9 +47,7 @@ def arrive(*args: TensorLike) -> tuple[Backend, list[Tensor]]:
         if type(x) is backend.tensor_types[0] or isinstance(x, backend.tensor_types):
             like = x
             break
-    return backend, [
-        x if x is None or isinstance(x, backend.tensor_types) else _convert(backend, x, like, device) for x in args
-    ]
+    return backend, [x if x is None or _is_own(backend, x) else _convert(backend, x, like, device) for x in args]
 
 
 def require_given(x: TensorLike, name: str) -> None:
@@ -83,8 +82,21 @@ def _ready(args: tuple[TensorLike, ...]) -> Backend | None:
     return None if owner is None or (owner.is_host and active().backend is not owner) else owner
 
 
+def _is_own(backend: Backend, x: TensorLike) -> bool:
+    """Whether `x` is a tensor of this backend. Subclasses of a host's arrays are not: np.matrix multiplies in its own way."""
+    if not isinstance(x, backend.tensor_types):
+        return False
+    array = backend.tensor_types[0]
+    return not backend.is_host or type(x) is array or not isinstance(x, array)
+
+
 def _convert(backend: Backend, x: TensorLike, like: Tensor, device: str | None) -> Tensor:
     if owner_of(x).is_host and hasattr(x, "dtype"):
+        if hasattr(x, "filled") and x.mask.any():  # a masked array of NumPy
+            raise ArgumentError(
+                f"Arrived: a masked array of shape {tuple(x.shape)}, in which {int(x.mask.sum())} entries are masked. Expected "
+                "a plain array, x.filled(0), and for samples that do not count mask=, such as ~np.ma.getmaskarray(x)."
+            )
         kind = x.dtype.kind
         if kind not in "biufV":  # V: bfloat16 and its kin from ml_dtypes
             raise DTypeError(f"Arrived: an array of dtype {x.dtype} and shape {x.shape}. {_REAL_EXPECTED}")

@@ -141,8 +141,8 @@ def _owner_of_new_type(x: object) -> Backend | None:
     # isinstance, not a walk over the bases: that is what torch.compile can trace.
     torch = sys.modules.get("torch")
     owner = load_backend("torch") if torch is not None and isinstance(x, torch.Tensor) else _owner_by_package(x)
-    if owner is not None:
-        _owners[type(x)] = owner
+    if owner is not None and not (owner.is_host and isinstance(x, owner.tensor_types[0])):
+        _owners[type(x)] = owner  # not subclasses of a host's arrays, which are converted on arrival
     return owner
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from multiloss._arguments import is_real
-from multiloss._boundary import normalize_axis
+from multiloss._boundary import normalize_axis, require_real
 from multiloss._errors import ArgumentError
 from multiloss._typing import PerClass, Tensor
 from multiloss.dispatch import K
@@ -84,9 +84,12 @@ def as_vector(weights: PerClass, size: int, what: str, like: Tensor) -> Tensor:
 
     Raises:
         ArgumentError: for another number of them.
+        DTypeError: for complex numbers, text and objects.
     """
     dtype = "float32" if K.dtype(like) in HALVES else K.dtype(like)
     numbers = isinstance(weights, (tuple, list))
+    if not numbers:
+        require_real(weights)
     weights = K.asarray(weights, dtype=dtype, like=like) if numbers else K.cast(weights, dtype)
     shape = tuple(weights.shape)
     if shape != (size,):
