@@ -329,11 +329,8 @@ class TorchBackend(Backend):
         mask: Tensor | None,
         options: Mapping[str, Any],
     ) -> Tensor | None:
-        formula = self._softmax_formula
+        formula = super().softmax_crossentropy
         return _crossentropy.checked_crossentropy(formula, target, logits, reduction, sample_weight, mask, options)
-
-    def _softmax_formula(self, target: Tensor, logits: Tensor) -> Tensor:
-        return super().softmax_crossentropy(target, logits)
 
     def linear_crossentropy(
         self,

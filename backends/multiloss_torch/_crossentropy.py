@@ -7,6 +7,7 @@ the CPU are swept in tiles, and on CUDA by one kernel. The gradient of a sum of 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,21 +16,36 @@ from multiloss._errors import ArgumentError
 from multiloss.interface import CrossentropyOptions, Options, split_options
 from torch import Tensor
 
-from multiloss_torch._rows import HALVES, kernel_for, normalized, wide
-from multiloss_torch._small import EACH, REDUCTIONS, SUM, counted_losses, small_losses, weighted_losses
+from multiloss_torch._rows import HALVES, kernel_for, normalized, sweep, wide
+from multiloss_torch._small import (
+    EACH,
+    MEAN,
+    REDUCTIONS,
+    SUM,
+    Swept,
+    counted_losses,
+    small_losses,
+    weighted_losses,
+)
 from multiloss_torch._watching import is_followed_back, is_plain, wants_gradient
 
 SMALL = 1 << 12
 """Up to how many logits the formula is as fast."""
 
-PLAIN = 1 << 17
-"""Up to how many logits torch's own operations are faster, in float64 too."""
+PLAIN = 1 << 15
+"""Up to how many logits torch's own operations are faster in float64."""
+
+NATIVE = 1 << 22
+"""Up to how many logits torch's own loss is faster, which takes as much memory again."""
 
 NARROW = 32
 """Below so many classes torch's softmax of rows is slow."""
 
 NARROW_SMALL = 1 << 22
 """Up to how many logits of few classes the formula is as fast."""
+
+NARROW_NATIVE = 1 << 17
+"""Up to how many logits of few classes torch's own loss is."""
 
 _FULL_PRECISION = (torch.float32, torch.float64)
 
@@ -62,8 +78,8 @@ def softmax_crossentropy(
     weight = None
     if isinstance(row_weight, Tensor):
         weight = row_weight
-    elif not options and row_weight != 0 and is_plain(logits, target) and _is_native(target, logits):
-        return _few_losses(formula, target, logits, row_weight, total)
+    elif not options and not overwrite and row_weight != 0 and is_plain(logits, target) and _is_native(target, logits):
+        return _native_losses(formula, target, logits, row_weight, total)
     nothing = weight is None and row_weight == 0  # which no formula selects
     class_weight, numbers = split_options(options)
     size, classes = logits.numel(), logits.shape[-1]
@@ -81,7 +97,7 @@ def softmax_crossentropy(
         return None
     dtype = wide(logits.dtype)
     labels = target.detach().reshape(-1).long() if target.ndim < logits.ndim else target.detach().reshape(-1, classes)
-    scale = row_weight if weight is None else weight.detach().reshape(-1).to(dtype)
+    scale = row_weight if weight is None else weight.detach().expand(logits.shape[:-1]).reshape(-1).to(dtype)
     class_weight = None if class_weight is None else class_weight.detach().to(dtype)
     if not wants_gradient(logits):
         values = kernel(logits.detach().reshape(-1, classes), labels, scale, class_weight, numbers)
@@ -98,12 +114,11 @@ def softmax_crossentropy(
     return losses if factor is None else losses * factor
 
 
-def _few_losses(
+def _native_losses(
     formula: Callable[..., Tensor], target: Tensor, logits: Tensor, row_weight: float | None, total: bool
 ) -> Tensor:
     labels, rows, _ = _as_few_rows(target, logits, None)
-    losses = small_losses(formula, labels, rows, SUM if total else EACH)
-    losses = losses if row_weight is None else losses * row_weight
+    losses = small_losses(functools.partial(_swept, formula), labels, rows, SUM if total else EACH, row_weight)
     return losses if total or logits.ndim == 2 else losses.reshape(target.shape)
 
 
@@ -134,16 +149,17 @@ def checked_crossentropy(
         return None
     if target is None or not _is_native(target, logits):
         return None
+    swept = functools.partial(_swept, formula)
     try:
         if sample_weight is None and mask is None and not options and logits.ndim == 2 and target.dtype is torch.int64:
-            return small_losses(formula, target, logits, REDUCTIONS[reduction])
-        return _of_those_that_count(formula, target, logits, reduction, sample_weight, mask, **options)
+            return small_losses(swept, target, logits, REDUCTIONS[reduction])
+        return _of_those_that_count(swept, target, logits, reduction, sample_weight, mask, **options)
     except (IndexError, RuntimeError, TypeError, ValueError):  # for other labels, which the general way looks into
         return None
 
 
 def _of_those_that_count(
-    formula: Callable[..., Tensor],
+    swept: Swept,
     target: Tensor,
     logits: Tensor,
     reduction: str,
@@ -160,8 +176,26 @@ def _of_those_that_count(
     if len(shape) != 1:
         sample_weight, mask = (x if x is None else x.reshape(-1) for x in (sample_weight, mask))
     labels, rows, _ = _as_few_rows(target, logits, None)
-    losses = counted_losses(formula, labels, rows, reduction, sample_weight, mask, **options)
+    losses = counted_losses(swept, labels, rows, reduction, sample_weight, mask, **options)
     return losses.reshape(shape) if losses is not None and reduction == "none" and len(shape) != 1 else losses
+
+
+def _swept(
+    formula: Callable[..., Tensor],
+    target: Tensor,
+    logits: Tensor,
+    reduction: int,
+    scale: Tensor | float | None,
+) -> Tensor:
+    """Return the losses of rows of logits (N, V), times `scale`, or their mean or sum, with all their digits."""
+    if reduction == MEAN:
+        scale = 1.0 / len(target)
+    if not wants_gradient(logits):
+        losses = sweep(logits, target, scale, None, Options())
+        return losses if reduction == EACH else losses.sum()
+    run: Any = _Values.apply if reduction == EACH else _Total.apply
+    found: Tensor = run(logits, target, scale, None, Call(Options(), formula, sweep, False))
+    return found
 
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -169,7 +203,8 @@ _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 def _is_native(target: Tensor, logits: Tensor) -> bool:
     """Whether torch's own loss is the fastest, where there are no options."""
-    if not 0 < logits.numel() <= PLAIN or logits.dtype not in _FULL_PRECISION:
+    most = NATIVE if logits.shape[-1] >= NARROW else NARROW_NATIVE
+    if not 0 < logits.numel() <= most or logits.dtype not in _FULL_PRECISION:
         return False
     return logits.is_cpu and target.ndim < logits.ndim
 
@@ -209,7 +244,7 @@ class _Total(torch.autograd.Function):
 
 
 class _Values(torch.autograd.Function):
-    """The loss of each row. Its gradient waits for what multiplies it."""
+    """The loss of each row. Its gradient waits for what multiplies it, and to be computed, unless it is small."""
 
     @staticmethod
     def forward(
@@ -221,12 +256,23 @@ class _Values(torch.autograd.Function):
         call: Call,
     ) -> Tensor:
         _remember(ctx, logits, target, scale, class_weight, call)
-        return call.kernel(_as_rows(logits), target, scale, class_weight, call.options).reshape(logits.shape[:-1])
+        rows = _as_rows(logits)
+        at_once = logits.numel() <= NATIVE and logits.dtype in _FULL_PRECISION and not (call.overwrite or _has_hooks())
+        gradient = torch.empty_like(rows, memory_format=torch.contiguous_format) if at_once else None
+        ctx.gradient = None if gradient is None else gradient.view(logits.shape)
+        return call.kernel(rows, target, scale, class_weight, call.options, gradient).reshape(logits.shape[:-1])
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        gradient, ctx.gradient = ctx.gradient, None
         if is_followed_back(upstream):
             return _by_formula(ctx, upstream, False)
+        if gradient is not None:
+            gradient.mul_(upstream.unsqueeze(-1))
+            absent = upstream == 0
+            if absent.any():  # where somebody left rows out whose losses are not finite
+                gradient[absent] = 0.0
+            return gradient, *_NO_OTHERS
         return _again(ctx, upstream, ctx.call.overwrite)
 
 

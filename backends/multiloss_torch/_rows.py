@@ -31,6 +31,8 @@ _BLOCK = 512
 _CLEAR = 0.6
 """The probability from which on a class is certain to be in the block of columns with the largest sum, however rounded."""
 
+_PLAIN = Options()
+
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -73,13 +75,15 @@ def sweep(
         if out is not None:
             out.zero_()
         return torch.zeros(rows, dtype=dtype)
+    factors = scale.unsqueeze(1) if isinstance(scale, Tensor) else scale
+    if target.ndim == 1 and class_weight is None and options == _PLAIN and _is_one_tile(logits, out):
+        return _counted(_of_one_tile(logits, target, factors, out), scale, out)
     numbers = logits.numel() if target.ndim == 1 else logits.numel() + target.numel()
     size = max(1, min(rows, TILE * rows // max(1, numbers)))
     together = size if out is not None else size * max(1, min(TOGETHER, rows) // size)
     each: type[_Classes] | type[_Shares] = _Classes if target.ndim == 1 else _Shares
     work = each(logits, target, class_weight, options, (size, together), out)
     values = torch.empty(rows, dtype=dtype)
-    factors = scale.unsqueeze(1) if isinstance(scale, Tensor) else scale
     for first in range(0, rows, together):
         last = min(first + together, rows)
         for start in range(first, last, size):
@@ -92,6 +96,11 @@ def sweep(
         if out is not None:
             work.slopes(p, target[here], found)
             work.close(z, p, factors[here] if isinstance(factors, Tensor) else factors, out[here])
+    return _counted(values, scale, out)
+
+
+def _counted(values: Tensor, scale: Tensor | float | None, out: Tensor | None) -> Tensor:
+    """Return losses times `scale`, and make 0 of rows whose scale is, in the gradient `out` as well."""
     if isinstance(scale, Tensor):
         values *= scale
         absent = scale == 0
@@ -102,6 +111,29 @@ def sweep(
     elif scale is not None:
         values *= scale
     return values
+
+
+def _is_one_tile(logits: Tensor, out: Tensor | None) -> bool:
+    """Whether the gradient, if there is to be one, has room for the probabilities beside the logits."""
+    if logits.dtype in HALVES or logits.numel() > TILE:
+        return False
+    return out is None or (out.is_contiguous() and out.data_ptr() != logits.data_ptr())
+
+
+def _of_one_tile(logits: Tensor, target: Tensor, scale: Tensor | float | None, out: Tensor | None) -> Tensor:
+    """Return the losses of rows that are labelled with the index of a class, in few operations, and write the gradient."""
+    y = target.unsqueeze(1)
+    p = torch.softmax(logits, 1) if out is None else torch.softmax(logits, 1, out=out)
+    own = p.gather(1, y)
+    rest = p.scatter_(1, y, 0.0).sum(1, True)
+    losses = torch.where(own > 0.5, -torch.log1p(-rest), -torch.log(own)).squeeze(1)
+    if not own.amin().item() > torch.finfo(p.dtype).tiny:  # nor is nan
+        losses = torch.where(own.squeeze(1) > 0.5, losses, -torch.log_softmax(logits, 1).gather(1, y).squeeze(1))
+    if out is not None:
+        out.scatter_(1, y, rest.neg_())
+        if scale is not None:
+            out.mul_(scale)
+    return losses
 
 
 class _Found(NamedTuple):
@@ -270,7 +302,7 @@ class _Shares(_Tiles):
         self.as_given = target.dtype == dtype and class_weight is None and not self.smoothing
         self.t = torch.empty((0,) if self.as_given else shape, dtype=dtype)
         self.product = torch.empty(shape, dtype=dtype)
-        self.best = torch.empty((sizes[1], 1), dtype=torch.int64)
+        self.best = torch.zeros((sizes[1], 1), dtype=torch.int64)  # of rows without one, too, something is looked up
 
     def shares(self, target: Tensor) -> Tensor:
         """Return `w * ((1 - a) * t + a / V)`."""
@@ -298,8 +330,13 @@ class _Shares(_Tiles):
         if in_place:
             torch.softmax(z, 1, out=p)
         top = torch.amax(p, 1, True, out=self.top[at])
-        if out is not None or bool((top > _CLEAR).any()):
+        sure = (top > _CLEAR).nonzero()[:, 0]
+        if len(sure) == len(p):
             self.best[at], self.rest[at] = _others(p)
+        elif len(sure):
+            best, rest = _others(p.index_select(0, sure))
+            self.best[at].index_copy_(0, sure, best)
+            self.rest[at].index_copy_(0, sure, rest)
         return z, p
 
     def losses(self, target: Tensor) -> _Found:

@@ -41,30 +41,37 @@ _NO_LABEL = -0x61C8864680B583EB
 """What torch leaves out in place of refusing it: a number that nobody takes for a class."""
 
 
-def small_losses(formula: Callable[..., Tensor], target: Tensor, logits: Tensor, reduction: int) -> Tensor:
+Swept = Callable[..., Tensor]
+"""What computes the losses of any rows, given class indices, logits, a reduction, and what each row counts for."""
+
+
+def small_losses(
+    swept: Swept, target: Tensor, logits: Tensor, reduction: int, scale: Tensor | float | None = None
+) -> Tensor:
     """Return the losses of rows of logits (N, V) in a full-precision dtype, of which there are some, or their mean or sum.
 
-    `target` (N,) holds class indices as int64, and `formula` computes the loss of each row.
+    `target` (N,) holds class indices as int64, `scale` is what each row counts for, but for a mean, and `swept` does the same
+    where torch's own loss lacks digits.
 
     Raises:
-        IndexError: for an index out of range.
+        IndexError, RuntimeError: for an index out of range.
     """
-    losses = _of_torch(target, logits, reduction, CONFIDENT)
-    if losses is None and logits.dtype is torch.float32 and logits.numel() <= WIDE:
-        losses = _of_torch(target, logits.double(), reduction, CERTAIN)
-        losses = losses if losses is None else losses.float()
-    if losses is not None:
-        return losses
-    each = _nll_loss(torch.log_softmax(logits.detach(), 1), target, None, EACH, _NO_LABEL)
-    if not (logits.requires_grad and torch.is_grad_enabled()):
-        return _reduced(_mended(each, _others(logits, target)[1]), reduction)
-    run: Any = _Mended.apply
-    mended: Tensor = run(logits, target, each, formula, reduction)
-    return mended
+    narrow = logits.numel() <= WIDE
+    each = reduction == EACH or isinstance(scale, Tensor)
+    if not narrow and (each or (logits.requires_grad and torch.is_grad_enabled())):
+        return swept(target, logits, reduction, scale)  # where one row is confident, all would be computed twice
+    if scale is not None:
+        losses = small_losses(swept, target, logits, EACH if each else reduction) * scale
+        return losses.sum() if each and reduction == SUM else losses
+    found = _of_torch(target, logits, reduction, CONFIDENT)
+    if found is None and narrow and logits.dtype is torch.float32:
+        found = _of_torch(target, logits.double(), reduction, CERTAIN)
+        found = found if found is None else found.float()
+    return swept(target, logits, reduction, None) if found is None else found
 
 
 def counted_losses(
-    formula: Callable[..., Tensor],
+    swept: Swept,
     target: Tensor,
     logits: Tensor,
     reduction: str,
@@ -102,19 +109,17 @@ def counted_losses(
             at = present if at is None else at[present]
     if not len(target):
         return None
-    if weight is None:
-        losses = small_losses(formula, target, logits, REDUCTIONS[reduction])
-    else:
-        losses = small_losses(formula, target, logits, EACH) * weight
     if reduction == "none":
+        losses = small_losses(swept, target, logits, EACH, weight)
         return losses if at is None else losses.new_zeros(total).index_copy(0, at, losses)
     if weight is None:
-        return losses
-    losses = losses.sum()
-    if reduction == "sum":
-        return losses
-    divisor = weight.sum().item() if reduction == "mean_with_sample_weight" else count
-    return losses / divisor if divisor else None
+        return small_losses(swept, target, logits, REDUCTIONS[reduction])
+    divisor: float = 1
+    if reduction != "sum":
+        divisor = weight.sum().item() if reduction == "mean_with_sample_weight" else count
+    if not divisor:
+        return None
+    return small_losses(swept, target, logits, SUM, weight / divisor)
 
 
 def _rows_at(at: Tensor | None, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -181,45 +186,3 @@ def _of_torch(target: Tensor, logits: Tensor, reduction: int, least: float) -> T
     else:  # the digits that single rows lack are none of a sum that is large
         found = losses.item() if reduction == MEAN else losses.item() / len(target)
     return losses if found >= least else None  # nor is it nan, which may hide others
-
-
-def _others(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the probabilities of all classes, 0 at the labels, and minus their sums (N, 1)."""
-    others = torch.softmax(logits, 1).scatter_(1, target.unsqueeze(1), 0.0)
-    return others, others.sum(1, True).neg_()
-
-
-def _mended(losses: Tensor, minus: Tensor) -> Tensor:
-    return torch.where(losses < CONFIDENT, minus.log1p().neg_().squeeze(1), losses)
-
-
-def _reduced(losses: Tensor, reduction: int) -> Tensor:
-    if reduction == EACH:
-        return losses
-    return losses.mean() if reduction == MEAN else losses.sum()
-
-
-class _Mended(torch.autograd.Function):
-    """The losses, given those of torch for each row, and the gradient of each."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, target: Tensor, losses: Tensor, formula: Callable[..., Tensor], reduction: int
-    ) -> Tensor:
-        slopes, minus = _others(logits, target)
-        losses = _mended(losses, minus)
-        slopes.scatter_(1, target.unsqueeze(1), minus)
-        if reduction == MEAN:
-            slopes /= len(target)
-        ctx.save_for_backward(logits, target, slopes)
-        ctx.formula, ctx.reduction = formula, reduction
-        return _reduced(losses, reduction)
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        logits, target, slopes = ctx.saved_tensors
-        if not torch.is_grad_enabled():
-            return slopes * (upstream if ctx.reduction != EACH else upstream.unsqueeze(1)), *(None,) * 4
-        logits = logits.view_as(logits)
-        losses = _reduced(ctx.formula(target, logits), ctx.reduction)
-        return torch.autograd.grad(losses, logits, upstream, create_graph=True)[0], *(None,) * 4

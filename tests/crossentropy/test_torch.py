@@ -22,7 +22,7 @@ def sweep_all(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
     """Let small logits go the way of large ones."""
     from multiloss_torch import _crossentropy, _rows
 
-    for name in ("SMALL", "PLAIN", "NARROW_SMALL"):
+    for name in ("SMALL", "PLAIN", "NATIVE", "NARROW_SMALL", "NARROW_NATIVE"):
         monkeypatch.setattr(_crossentropy, name, -1)
     monkeypatch.setattr(_rows, "TILE", tile)
     monkeypatch.setattr(_rows, "TOGETHER", 4)  # so that rows of several tiles wait for each other, and not all do
@@ -148,6 +148,19 @@ def test_few_logits_without_options_are_torchs_own_where_that_is_exact(
     torch.testing.assert_close(
         again.double(), torch.autograd.grad(slope.square().sum(), exact)[0], rtol=1e-4, atol=1e-7
     )
+
+
+@pytest.mark.usefixtures("ways")
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}])
+def test_one_weight_for_all_rows_may_be_a_tensor(backend: Backend, options: dict[str, Any], soft: bool) -> None:
+    target, logits, _, _ = example((9,), 50, soft=soft)
+    found, expected = (
+        torch.autograd.grad(backend.softmax_crossentropy(target, leaf, weight, True, **options), leaf)[0]
+        for weight in (torch.tensor(0.25), 0.25)
+        for leaf in [logits.clone().requires_grad_()]
+    )
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.usefixtures("tiles")
@@ -453,10 +466,10 @@ def test_what_is_written_down_does_not_depend_on_the_values_it_was_written_with(
 
 
 def test_large_sums_hold_their_gradient_once(backend: Backend) -> None:
-    from multiloss_torch import _crossentropy
+    from multiloss_torch import _small
 
     target, logits, _, _ = example((64,), 3000)
-    assert logits.numel() > _crossentropy.SMALL
+    assert logits.numel() > _small.WIDE
     values, gradient = expected(target, logits, None)
     leaf = logits.requires_grad_()
     found = backend.softmax_crossentropy(target, leaf, 1 / 64, True)

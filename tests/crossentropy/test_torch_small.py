@@ -58,6 +58,16 @@ def short_way(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return answered
 
 
+@pytest.fixture(params=["few", "more"])
+def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take few logits for more of them, which are not computed in float64."""
+    from multiloss_torch import _small
+
+    if request.param == "more":
+        monkeypatch.setattr(_small, "WIDE", -1)
+
+
+@pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize("gradient", [False, True], ids=["value", "gradient"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("sure", SURE)
@@ -92,6 +102,7 @@ def test_the_function_form_takes_the_short_way(short_way: list[bool]) -> None:
     assert short_way == [True, True]
 
 
+@pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize("sure", SURE)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_second_derivatives_are_those_of_the_formula(reduction: str, sure: float | None) -> None:
@@ -110,6 +121,7 @@ def test_second_derivatives_are_those_of_the_formula(reduction: str, sure: float
     torch.testing.assert_close(curvature(logits).double(), expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("bad", [7, -1, -100, -(2**63), 2**62])
 def test_labels_out_of_range_are_named(bad: int, reduction: str) -> None:
@@ -137,6 +149,7 @@ IGNORED = [None, 3, -100]
 CLASS_WEIGHTS = [None, [0.5, 1.0, 2.0, 0.0, 1.0, 3.0, 1.0]]
 
 
+@pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize("class_weight", CLASS_WEIGHTS, ids=["alike", "class_weight"])
 @pytest.mark.parametrize("ignored", IGNORED)
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "sample_weight"])
@@ -211,6 +224,7 @@ def test_weights_of_other_dtypes_are_those_of_the_logits(dtype: torch.dtype, sho
     assert short_way == [True, True]
 
 
+@pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_where_no_row_counts_all_is_zero(reduction: str) -> None:
     labels, logits = example(4.0)
@@ -246,6 +260,7 @@ def test_a_class_of_weight_0_hides_any_weight_of_a_sample(reduction: str, short_
     assert short_way == [True] * 3
 
 
+@pytest.mark.usefixtures("sizes")
 def test_weighted_losses_have_second_derivatives() -> None:
     labels, logits = example(4.0)
     weight = torch.tensor([1.0, 0.0, 2.0] * 3)
@@ -259,6 +274,7 @@ def test_labels_of_another_batch_are_refused() -> None:
         SparseCategoricalCrossentropy(from_logits=True)(labels[:5], logits)
 
 
+@pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize("reduction", ["sum", "sum_over_batch_size"])
 def test_a_row_of_nan_hides_no_other(reduction: str) -> None:
     labels, logits = example(40.0)
@@ -271,6 +287,27 @@ def test_a_row_of_nan_hides_no_other(reduction: str) -> None:
     share = 1 / 9 if reduction == "sum_over_batch_size" else 1.0
     others = np.arange(9) != 4
     np.testing.assert_allclose(leaf.grad.numpy()[others], slopes[others] * share, rtol=2e-6)
+
+
+@pytest.mark.parametrize("label", [60.0, 200.0, -200.0])
+def test_a_label_far_from_the_others_in_more_logits(label: float) -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(70, 500)).astype("float32"), rng.integers(0, 500, 70)
+    logits[np.arange(0, 70, 2), labels[::2]] = label
+    leaf = torch.tensor(logits).requires_grad_()
+    losses = sparse_categorical_crossentropy(torch.tensor(labels), leaf, from_logits=True)
+    values, slopes = reference(labels, logits)
+    np.testing.assert_allclose(losses.detach().numpy(), values, rtol=1e-6, atol=1e-37)
+    losses.sum().backward()
+    np.testing.assert_allclose(leaf.grad.numpy(), slopes, rtol=1e-5, atol=1e-37)
+
+
+def test_a_label_that_cannot_be_in_more_logits() -> None:
+    logits, labels = torch.randn(70, 500), torch.arange(70)
+    expected = sparse_categorical_crossentropy(labels, logits.double(), from_logits=True).float()
+    logits[::2].scatter_(1, labels[::2, None], -float("inf"))
+    expected[::2] = float("inf")
+    torch.testing.assert_close(sparse_categorical_crossentropy(labels, logits, from_logits=True), expected)
 
 
 def test_nothing_costs_nothing() -> None:
@@ -288,6 +325,7 @@ def test_half_precision_and_autocast_go_the_long_way(short_way: list[bool]) -> N
     assert short_way == [True, False, False]
 
 
+@pytest.mark.usefixtures("sizes")
 def test_saved_tensors_go_through_the_hooks_of_others() -> None:
     labels, logits = example(40.0)
     loss = SparseCategoricalCrossentropy(from_logits=True)
