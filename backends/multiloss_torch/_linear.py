@@ -305,9 +305,9 @@ class _Gradients(torch.autograd.Function):
         d_bias: Tensor | None,
     ) -> tuple[Tensor, ...]:
         if d_hidden is None or d_weight is None or d_bias is None:
-            factors, common = normalized(upstream if scale is None else upstream * scale, hidden.dtype)
-            if scale is not None:
-                factors = torch.where(scale == 0, 0.0, factors)
+            # Without the nan of rows that do not count, which would be the largest.
+            factors = upstream if scale is None else torch.where(scale == 0, 0.0, upstream * scale)
+            factors, common = normalized(factors, hidden.dtype)
             _, d_hidden, d_weight, d_bias = losses_and_gradients(
                 *(hidden, weight, bias, target, factors, class_weight, plan)
             )

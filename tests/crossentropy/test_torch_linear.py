@@ -113,6 +113,22 @@ def test_a_row_of_weight_zero_reaches_nothing(backend: Backend, bad: float, tota
     compare(torch.func.grad(run, (0, 1))(hidden, weight), gradients[:2])
 
 
+def test_nan_that_comes_back_to_a_row_of_weight_zero_takes_no_digits_from_others(backend: Backend) -> None:
+    target, hidden, weight, _, row_weight, _ = example((15,), 11, dtype="float16")
+
+    def slopes(nothing: float) -> Any:
+        upstream = torch.where(row_weight == 0, nothing, 1e-8)  # in half precision that is 0
+
+        def total(hidden: Any) -> Any:
+            return (backend.linear_crossentropy(target, hidden, weight * 1000, None, row_weight) * upstream).sum()
+
+        return torch.func.grad(total)(hidden)  # where no row can be left out
+
+    expected = slopes(1e-8)
+    assert expected.abs().max() > 1e-6
+    torch.testing.assert_close(slopes(float("nan")), expected, rtol=0.0, atol=0.0)
+
+
 @pytest.mark.parametrize("total", [False, True], ids=["rows", "total"])
 @pytest.mark.parametrize("rows", [0, 6])
 @pytest.mark.parametrize("as_tensor", [False, True], ids=["number", "tensor"])
