@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from multiloss import _errors, grad_and_hessian, losses, metrics, value_and_grad
+from multiloss.dispatch import K
 from multiloss.losses import LinearCrossentropy, linear_crossentropy
 from tests.crossentropy.reference import reference
 
@@ -197,6 +198,25 @@ def test_what_comes_back_to_a_row_is_its_own(dtype, upstream, backend, tensor, h
     np.testing.assert_allclose(slopes(factors)[1], slopes(np.where(factors == 1, 1.0, 0.0).astype("float32"))[1], 1e-2)
     if not upstream:
         assert not slopes(factors).any()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_nan_that_comes_back_to_a_row_of_weight_0_takes_no_digits_from_the_others(dtype, backend, tensor, host):
+    y_true, hidden, weight, _ = case()
+    hidden, weight = (backend.cast(tensor(each), dtype) for each in (1e4 * hidden, 1e-4 * weight))
+    alive = np.float32([1.0, 0.0, 1.0, 1.0, 1.0])
+
+    def slopes(factors):
+        def total(weight):
+            values = K.linear_crossentropy(tensor(y_true), hidden, weight, None, tensor(alive))
+            return K.sum(values * tensor(factors))
+
+        return host(backend.cast(value_and_grad(total)(weight)[1], "float32"))
+
+    small = np.float32(1e-7)  # as in a mean over many rows: half-precision gradients for logits would have no digits
+    factors = np.where(alive == 0, np.float32(np.nan), small)
+    expected = slopes(alive)
+    np.testing.assert_allclose(slopes(factors) / small, expected, rtol=1e-2, atol=1e-2 * np.abs(expected).max())
 
 
 def test_half_precision_may_be_computed_in_float64(backend, tensor, host, float64):

@@ -113,6 +113,30 @@ def check_half_precision(rank: int, group: Any) -> None:
         torch.testing.assert_close(one, other, rtol=3e-2, atol=1e-3)
 
 
+def check_half_precision_is_rounded_after_the_sum(rank: int, group: Any) -> None:
+    from multiloss_torch._parallel import split
+
+    given = torch.full((PROCESSES,), 2.0**-8, dtype=torch.bfloat16)  # half of what can be added to 1
+    given[rank] = 1.0
+    total = split(torch.zeros((1, HIDDEN), dtype=torch.bfloat16), None, group).shard.add_up(given)
+    assert total.dtype == torch.bfloat16
+    assert total.tolist() == [1.0 + 2.0**-7] * PROCESSES
+    assert given[rank] == 1.0
+
+
+def check_a_weight_that_is_a_view(rank: int, group: Any) -> None:
+    from multiloss_torch import backend
+
+    given = example(False)
+    whole = torch.zeros((HIDDEN, 2 * CLASSES))  # turned, with every other column
+    whole[:, ::2] = given["weight"].t()
+    expected = backend.linear_crossentropy(given["target"], given["hidden"], given["weight"], given["bias"])
+    part, bias = whole.t()[::2][SHARDS[rank]], torch.stack([given["bias"]] * 2, 1)[:, 0][SHARDS[rank]]
+    assert not part.is_contiguous()
+    found = backend.linear_crossentropy(given["target"], given["hidden"], part, bias, group=group)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
 def check_distributed_tensors(rank: int, group: Any) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor
@@ -209,6 +233,8 @@ CHECKS = (
     check_a_process_without_classes,
     check_one_collective_for_each_chunk,
     check_half_precision,
+    check_half_precision_is_rounded_after_the_sum,
+    check_a_weight_that_is_a_view,
     check_distributed_tensors,
     check_distributed_logits,
     check_what_is_refused,
