@@ -197,6 +197,7 @@ def together(parts: Part, masses: Tensor) -> Statistics:
 
 def _finish(shift: Tensor, rest: Tensor, logit: Tensor, spread: Tensor) -> Statistics:
     own = jnp.exp(logit)
+    rest = rest * jnp.where(rest + own == jnp.inf, jnp.nan, 1.0)  # beside a logit of inf, what others cost is unknown
     total = rest + own
     confident = own > _TINY
     log_total = jnp.log(total)

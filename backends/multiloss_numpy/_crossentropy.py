@@ -147,6 +147,7 @@ class Rows:
                 rest, chosen = _exponentials(centred, t, own)
             else:
                 rest, chosen = _exponentials(t, t, own)
+            _spoil_infinite(rest, chosen)
         total = rest + chosen
         log_total = np.log(total)
         # A confident row loses its digits in lse - z: the label stays out of the sum.
@@ -185,6 +186,7 @@ class Rows:
         if not np.isfinite(costs).all():  # a class without weight costs nothing, whatever its logit
             costs = _row_sums(np.where(a == 0, 0, products))
         rest, chosen = _exponentials(t, t, top)
+        _spoil_infinite(rest, chosen)
         log_total = np.where(chosen == 1, np.log1p(rest), np.log(rest + chosen))
         mass = _row_sums(a)
         values = mass * log_total - costs
@@ -323,6 +325,11 @@ def _exponentials(z: Array, t: Array, own: Any) -> tuple[Array, Array]:
     chosen = t[own]
     t[own] = 0
     return _row_sums(t), chosen
+
+
+def _spoil_infinite(rest: Array, chosen: Array) -> None:
+    """Make nan of rows with a logit of inf: beside it, what others cost is unknown."""
+    rest[rest + chosen == np.inf] = np.nan
 
 
 def _row_sums(x: Array) -> Array:

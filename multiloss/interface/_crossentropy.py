@@ -91,7 +91,7 @@ def softmax_crossentropy(
     finite = b.isfinite(largest)
     relative = b.where(is_largest, 0.0, logits - b.where(finite, largest, 0.0))
     others = b.sum(b.where(is_largest, 0.0, b.exp(relative)), -1, True)
-    above = b.where(finite, b.log1p(others), float("nan"))  # lse - largest
+    above = b.log1p(others) * b.where(finite, b.ones_like(largest), float("nan"))  # lse - largest
     if sparse:
         values = b.squeeze(above - b.take_along_axis(relative, b.expand_dims(target, -1), -1), -1)
         if class_weight is not None:

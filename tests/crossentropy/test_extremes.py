@@ -118,3 +118,26 @@ def test_the_gradient_of_the_largest_of_many_small_shares_keeps_its_digits(form,
     _, gradient = value_and_grad(lambda z: loss(soft, z, identity=identity))(logits)
     top = np.arange(3), z.argmax(1)
     np.testing.assert_allclose(host(gradient)[top], slopes[top], rtol=1e-5)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["sparse", "soft"])
+@pytest.mark.parametrize("form", FORMS[:2])
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_logit_of_inf_is_no_number_and_spoils_its_row_alone(label, form, soft, backend, tensor, host):
+    logits = logits_for(form, 3)
+    labels = np.array([2, label, 1])
+    values, slopes = reference(labels, logits)
+    logits[1, 0] = np.inf
+    y_true = tensor(np.eye(logits.shape[1], dtype="float32")[labels] if soft else labels)
+    found = host(loss_of(form, soft, "none")(y_true, tensor(logits), identity=None))
+    assert np.isnan(found[1])
+    np.testing.assert_allclose(found[[0, 2]], values[[0, 2]], rtol=2e-6)
+    _, gradient = value_and_grad(lambda logits: loss_of(form, soft)(y_true, logits, identity=None))(tensor(logits))
+    assert np.isnan(host(gradient)[1]).any()
+    np.testing.assert_allclose(host(gradient)[[0, 2]], slopes[[0, 2]], rtol=2e-5, atol=1e-7)
+    weights = tensor(np.array([1.0, 0.0, 1.0], "float32"))
+    value, gradient = value_and_grad(lambda logits: loss_of(form, soft)(y_true, logits, weights, identity=None))(
+        tensor(logits)
+    )
+    np.testing.assert_allclose(host(value), values[[0, 2]].sum(), rtol=2e-6)
+    assert not host(gradient)[1].any()
