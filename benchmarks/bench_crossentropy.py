@@ -90,6 +90,11 @@ CASES: Mapping[str, list[Case]] = {
         Case("1000 values", (128, 1000), torch_small, {}),
         Case("1000 gradients", (128, 1000), functools.partial(torch_small, gradient=True), {}),
         Case("1000 gradients, confident", (128, 1000), functools.partial(torch_small, gradient=True, confident=True), {}),
+        Case("1000 values of 512 rows", (512, 1000), torch_small, {}),
+        Case(
+            "1000 gradients of 512 rows, confident", (512, 1000),
+            functools.partial(torch_small, gradient=True, confident=True), {},
+        ),
         Case(
             "linear", (4096, 512, 64000), torch_linear,
             {"ours": {"unfused": 0.92, "torch.compile": 1.05, "F.linear_cross_entropy": 0.65}}, 3,
