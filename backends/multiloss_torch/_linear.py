@@ -31,6 +31,10 @@ BLOCK = 8192
 """Classes for which the gradient of half-precision weights is added up in float32 at a time."""
 
 
+LARGEST_SUM = 2.0**15
+"""Half of the range of float16."""
+
+
 class Plan(NamedTuple):
     """How a call is carried out."""
 
@@ -63,12 +67,14 @@ def losses_and_gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the losses (N,) times `scale`, and the gradients of their sum; empty ones where none are needed.
 
-    The gradients of half-precision weights are float32 if they are sums over chunks.
+    The gradients of half-precision weights are float32 if they are sums over chunks, and those of float16 always: a sum
+    over rows may be beyond its range where a mean is not.
     """
     rows, classes = len(hidden), len(weight)
     chunks = max(1, -(-rows // plan.chunk))
     size = -(-rows // chunks)
-    sums = torch.float32 if weight.dtype in HALVES and chunks > 1 else weight.dtype
+    summed = weight.dtype == torch.float16 or (weight.dtype in HALVES and chunks > 1)
+    sums = torch.float32 if summed else weight.dtype
     for_hidden, for_weight, for_bias = plan.needs
     wanted = any(plan.needs)
     # The first chunk writes what the next ones add to; without any there is nothing but zeros.
@@ -129,16 +135,28 @@ def _rows_of(
 def _add_product(total: Tensor, slopes: Tensor, x: Tensor, first: bool, traced: bool) -> Tensor:
     """Return `total + slopes.T @ x`, in the memory of `total` unless traced; the first product is written there."""
     turned = slopes.t()
+    factor = None
+    if x.dtype == torch.float16 and slopes.numel() and x.numel():
+        factor = _excess(slopes, x)
+        x = _times(x, 1.0 / factor, x.dtype)
     if traced:
-        product = (turned @ x).to(total.dtype)
+        product = _times(turned @ x, factor, total.dtype)
         return product if first else total + product
     if total.dtype == slopes.dtype:
         return torch.mm(turned, x, out=total) if first else total.addmm_(turned, x)
     for start in range(0, len(total), BLOCK):  # in sums of float32, by a product that stays in the cache
         here = slice(start, start + BLOCK)
         product = turned[here] @ x
+        product = product if factor is None else _times(product, factor, total.dtype)
         total[here] = product if first else total[here].add_(product)
     return total
+
+
+def _excess(slopes: Tensor, x: Tensor) -> Tensor:
+    """Return a power of 2, at least 1: divided by it, `x` makes no sums over rows that are beyond the range of float16."""
+    largest = len(x) * torch.stack([torch.stack(each.aminmax()).abs().amax().float() for each in (slopes, x)]).prod()
+    factor = torch.exp2(torch.log2(largest / LARGEST_SUM).ceil().clamp(min=0.0))
+    return torch.where(torch.isfinite(largest), factor, 1.0)
 
 
 def linear_crossentropy(

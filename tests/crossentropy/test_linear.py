@@ -219,6 +219,23 @@ def test_nan_that_comes_back_to_a_row_of_weight_0_takes_no_digits_from_the_other
     np.testing.assert_allclose(slopes(factors) / small, expected, rtol=1e-2, atol=1e-2 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("memory_budget", [None, 7 * 4 * 50])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_mean_stays_in_the_range_of_half_precision_where_the_sum_does_not(
+    dtype, memory_budget, backend, tensor, host
+):
+    y_true, hidden, weight, _ = case(200, size=8)
+    y_true[:], hidden[:] = 1, 16.0  # all rows add to the gradient of the same classes
+    narrow = [backend.cast(tensor(each), dtype) for each in (hidden, 16.0 * weight)]
+    wide = [host(backend.cast(each, "float32")) for each in narrow]
+    _, slopes = expected(y_true, *wide, np.zeros(7), np.full(200, 1 / 200), z_loss=0.1)
+    assert np.abs(slopes[1]).max() * 200 > 65504
+    loss = LinearCrossentropy("mean", z_loss=0.1, memory_budget=memory_budget)
+    _, gradients = value_and_grad(lambda x, w: loss(tensor(y_true), x, weight=w), (0, 1))(*narrow)
+    for given, wanted in zip(gradients, slopes[:2], strict=True):
+        close(host(backend.cast(given, "float32")), wanted, rtol=3e-2)
+
+
 def test_half_precision_may_be_computed_in_float64(backend, tensor, host, float64):
     y_true, *operands = case()
     narrow = [backend.cast(tensor(each), "float16") for each in operands]
