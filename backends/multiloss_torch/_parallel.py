@@ -77,7 +77,7 @@ def refuse_gradients(*tensors: Tensor | None) -> None:
 def _gather(x: Tensor, group: Any) -> Tensor:
     size = dist.get_world_size(group)
     out = x.new_empty((size * len(x), *x.shape[1:]))
-    dist.all_gather_into_tensor(out, x.contiguous(), group=group)
+    dist.all_gather_into_tensor(out, x, group=group)
     return out.reshape(size, *x.shape)
 
 
@@ -96,9 +96,10 @@ def _from_distributed(weight: Any, bias: Any, group: Any) -> tuple[Any, int, int
     if group is not None:
         raise ArgumentError("A DTensor knows its processes: expected group=None beside it.")
     mesh, placements = weight.device_mesh, tuple(weight.placements)
-    split_by_rows = [axis for axis, each in enumerate(placements) if each == Rows(0)]
+    # By its type, too: some versions of torch call a strided split equal to a plain one.
+    split_by_rows = [axis for axis, each in enumerate(placements) if type(each) is Rows and each.dim == 0]
     whole = all(each == Replicate() for axis, each in enumerate(placements) if axis not in split_by_rows[:1])
-    if len(split_by_rows) != 1 or not whole or type(placements[split_by_rows[0]]) is not Rows:
+    if len(split_by_rows) != 1 or not whole:
         raise ArgumentError(
             f"weight is a DTensor with placements {placements}. Expected Shard(0) once and Replicate() otherwise: "
             "redistribute it."

@@ -195,7 +195,8 @@ def check_distributed_logits(rank: int, group: Any) -> None:
 def check_what_is_refused(rank: int, group: Any) -> None:
     from multiloss._errors import ArgumentError, NotSupportedError
     from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-    from torch.distributed.tensor import Shard, distribute_tensor
+    from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+    from torch.distributed.tensor.placement_types import _StridedShard
 
     from multiloss_torch import backend
 
@@ -218,6 +219,9 @@ def check_what_is_refused(rank: int, group: Any) -> None:
     columns = distribute_tensor(weight, mesh, [Shard(1)])
     with pytest.raises(ArgumentError, match=r"Shard\(0\)"):
         backend.linear_crossentropy(target, hidden, columns)
+    strided = DTensor.from_local(weight[SHARDS[rank]], mesh, [_StridedShard(0, split_factor=2)], run_check=False)
+    with pytest.raises(ArgumentError, match=r"Shard\(0\)"):
+        backend.linear_crossentropy(target, hidden, strided)
     rows = distribute_tensor(weight, mesh, [Shard(0)])
     with pytest.raises(ArgumentError, match="bias"):
         backend.linear_crossentropy(target, hidden, rows, given["bias"])
