@@ -50,13 +50,13 @@ def sum_of(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
     """Return `sum(x)` over an axis or several."""
     if not _is_long_loop(x):
         return jnp.sum(x, axis, keepdims=keepdims)
-    total = jnp.sum(x, axis, keepdims=keepdims)
     axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     summed = {each % x.ndim for each in axes}
     single = {each for each, size in enumerate(x.shape) if isinstance(size, int) and size == 1}
-    if not single <= summed:
-        total = jnp.sum(x, tuple(summed | single)).reshape(total.shape)
-    return completed(total)
+    if single <= summed:
+        return completed(jnp.sum(x, axis, keepdims=keepdims))
+    shape = jax.eval_shape(functools.partial(jnp.sum, axis=axis, keepdims=keepdims), x).shape  # raises for a wrong axis
+    return completed(jnp.sum(x, tuple(summed | single)).reshape(shape))
 
 
 def mean_of(x: jax.Array, axis: Axis, keepdims: bool) -> jax.Array:
