@@ -19,6 +19,7 @@ from torch import Tensor
 from multiloss_torch._rows import HALVES, kernel_for, normalized, sweep, wide
 from multiloss_torch._small import (
     EACH,
+    FEW,
     MEAN,
     REDUCTIONS,
     SUM,
@@ -31,9 +32,6 @@ from multiloss_torch._watching import is_followed_back, is_plain, wants_gradient
 
 SMALL = 1 << 12
 """Up to how many logits the formula is as fast."""
-
-PLAIN = 1 << 15
-"""Up to how many logits torch's own operations are faster in float64."""
 
 NATIVE = 1 << 22
 """Up to how many logits torch's own loss is faster, which takes as much memory again."""
@@ -87,7 +85,7 @@ def softmax_crossentropy(
         return None
     if wants_gradient(target) or wants_gradient(class_weight):
         return None
-    if 0 < size <= PLAIN and logits.is_cpu and logits.dtype is not torch.float64 and not nothing:
+    if 0 < size <= FEW and logits.is_cpu and logits.dtype is not torch.float64 and not nothing:
         labels, rows, each = _as_few_rows(target, logits, row_weight if weight is None else weight.detach())
         found = weighted_losses(labels, rows, each, total, class_weight, numbers)
         if found is not None:
@@ -257,7 +255,9 @@ class _Values(torch.autograd.Function):
     ) -> Tensor:
         _remember(ctx, logits, target, scale, class_weight, call)
         rows = _as_rows(logits)
-        at_once = logits.numel() <= NATIVE and logits.dtype in _FULL_PRECISION and not (call.overwrite or _has_hooks())
+        # On a device, what follows of a row that is left out would have to be waited for.
+        small = logits.is_cpu and logits.numel() <= NATIVE and logits.dtype in _FULL_PRECISION
+        at_once = small and not (call.overwrite or _has_hooks())
         gradient = torch.empty_like(rows, memory_format=torch.contiguous_format) if at_once else None
         ctx.gradient = None if gradient is None else gradient.view(logits.shape)
         return call.kernel(rows, target, scale, class_weight, call.options, gradient).reshape(logits.shape[:-1])

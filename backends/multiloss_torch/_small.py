@@ -1,8 +1,8 @@
-"""Cross-entropy of few logits, where each call of an operation counts: torch's own, mended where rows are confident.
+"""Cross-entropy of logits that are no more than the cache holds, where each call of an operation counts: torch's own.
 
 torch's loss of a row is a difference, of which little is left where the label has most of the probability, and so is the
-gradient. To look whether there is such a row costs less than to do without differences. Float64 has digits to spare for
-most of them; what others lack is taken from the other classes.
+gradient. To look whether there is such a row costs less than to do without differences. Of few logits, float64 has digits to
+spare for most of them; others are swept, as larger ones are.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ CERTAIN = 1e-9
 LARGE = 1e8
 """From here on, the gradient of torch's logsumexp in float64 lacks digits of float32."""
 
-WIDE = 1 << 15
-"""Up to how many logits that costs less than to mend the rows."""
+FEW = 1 << 15
+"""Up to how many logits torch's operations in float64 take less time than a sweep, which needs none of it."""
 
 EACH, MEAN, SUM = range(3)
 """Reductions, as torch numbers them."""
@@ -39,7 +39,6 @@ _nll_loss: Any = torch._C._nn.nll_loss_nd
 
 _NO_LABEL = -0x61C8864680B583EB
 """What torch leaves out in place of refusing it: a number that nobody takes for a class."""
-
 
 Swept = Callable[..., Tensor]
 """What computes the losses of any rows, given class indices, logits, a reduction, and what each row counts for."""
@@ -56,15 +55,15 @@ def small_losses(
     Raises:
         IndexError, RuntimeError: for an index out of range.
     """
-    narrow = logits.numel() <= WIDE
+    few = logits.numel() <= FEW
     each = reduction == EACH or isinstance(scale, Tensor)
-    if not narrow and (each or (logits.requires_grad and torch.is_grad_enabled())):
+    if not few and (each or (logits.requires_grad and torch.is_grad_enabled())):
         return swept(target, logits, reduction, scale)  # where one row is confident, all would be computed twice
     if scale is not None:
         losses = small_losses(swept, target, logits, EACH if each else reduction) * scale
         return losses.sum() if each and reduction == SUM else losses
     found = _of_torch(target, logits, reduction, CONFIDENT)
-    if found is None and narrow and logits.dtype is torch.float32:
+    if found is None and few and logits.dtype is torch.float32:
         found = _of_torch(target, logits.double(), reduction, CERTAIN)
         found = found if found is None else found.float()
     return swept(target, logits, reduction, None) if found is None else found

@@ -64,7 +64,7 @@ def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     from multiloss_torch import _small
 
     if request.param == "more":
-        monkeypatch.setattr(_small, "WIDE", -1)
+        monkeypatch.setattr(_small, "FEW", -1)
 
 
 @pytest.mark.usefixtures("sizes")

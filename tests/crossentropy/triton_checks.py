@@ -161,7 +161,7 @@ def test_both_operations_use_it(backend: Backend, kernel: Any, total: bool, monk
     products = torch.autograd.grad(
         backend.linear_crossentropy(target, hidden, weight, None, 0.5, total).sum(), (hidden, weight)
     )
-    for name in ("SMALL", "PLAIN", "NATIVE", "NARROW_NATIVE"):
+    for name in ("SMALL", "FEW", "NATIVE", "NARROW_NATIVE"):
         monkeypatch.setattr(_crossentropy, name, -1)
     for module in (_crossentropy, _linear):
         monkeypatch.setattr(module, "kernel_for", lambda logits: counted)
